@@ -1,0 +1,43 @@
+//! decamp moves data and the services around it from one home to another, and survives being interrupted at any
+//! instant.
+//!
+//! # Map
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`units`] [`cancel`] [`progress`] | quantities and paths · asking work to stop · how engines report and remember |
+//! | [`copy`] | the tree engine: walk, decide, copy, compare, undo |
+//! | `journal` | runs, steps, effects, leases: what a run remembers |
+//! | `host` | where commands run |
+//! | `script` | the Rhai side: engine, resolver, parameters, checks, diagnosis, documentation |
+//! | `script::api` | every function a script can call, one file a namespace |
+//! | `report` | progress and results, for people and as JSON |
+//! | `cli` | the command line, one file a subcommand |
+//! | `error` | the one place that words errors for people and picks the exit code |
+//!
+//! Arrows point one way, and `tests/architecture.rs` holds them:
+//! `main → cli → script → {host journal report}`; `script → copy → {units cancel progress}`.
+//!
+//! The engines and what they stand on are synchronous, know nothing of scripts, terminals or databases, and compile
+//! alone with `--no-default-features --features agent`.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("decamp runs on Linux only: it relies on Linux's own calls to keep every property of a file.");
+
+pub mod cancel;
+pub mod copy;
+pub mod progress;
+pub mod units;
+
+#[cfg(feature = "full")]
+pub mod cli;
+#[cfg(feature = "full")]
+pub mod error;
+#[cfg(feature = "full")]
+pub mod host;
+#[cfg(feature = "full")]
+pub mod journal;
+#[cfg(feature = "full")]
+pub mod report;
+#[cfg(feature = "full")]
+pub mod script;
