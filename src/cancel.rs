@@ -15,6 +15,8 @@ pub enum Reason {
     HangUp,
     /// The program itself: another worker failed, a lease was lost, the journal cannot be written.
     Internal,
+    /// The deadline of this part of the work passed.
+    Deadline,
 }
 
 /// The error of work that stopped because it was asked to.
@@ -22,9 +24,12 @@ pub enum Reason {
 #[error("stopped on request")]
 pub struct Cancelled(pub Reason);
 
-/// A token that work looks at between two pieces; clones share one state.
+/// A token that work looks at between two pieces; clones share one state, and may have a deadline of their own.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<State>);
+pub struct Cancel {
+    state: Arc<State>,
+    deadline: Option<Instant>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -41,25 +46,32 @@ impl Cancel {
         Self::default()
     }
 
+    /// The same token, which also counts as cancelled once `deadline` has passed (the earlier one if it has one).
+    #[must_use]
+    pub fn until(&self, deadline: Instant) -> Self {
+        let deadline = self.deadline.map_or(deadline, |own| own.min(deadline));
+        Self { state: Arc::clone(&self.state), deadline: Some(deadline) }
+    }
+
     /// Asks the work to stop; the first reason stays. Wakes every [`Cancel::sleep`].
     pub fn cancel(&self, reason: Reason) {
         let code = match reason {
             Reason::Interrupt => 1,
             Reason::Terminate => 2,
             Reason::HangUp => 3,
-            Reason::Internal => 4,
+            Reason::Internal | Reason::Deadline => 4,
         };
-        let _held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let _held = self.state.lock.lock().unwrap_or_else(PoisonError::into_inner);
         // A second reason does not replace the first: the exit code tells what came first.
-        self.0.code.compare_exchange(0, code, Ordering::SeqCst, Ordering::SeqCst).ok();
-        self.0.changed.notify_all();
+        self.state.code.compare_exchange(0, code, Ordering::SeqCst, Ordering::SeqCst).ok();
+        self.state.changed.notify_all();
     }
 
     /// The reason the work should stop for, if it should.
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
-        match self.0.code.load(Ordering::Relaxed) {
-            0 => None,
+        match self.state.code.load(Ordering::Relaxed) {
+            0 => self.deadline.filter(|deadline| *deadline <= Instant::now()).map(|_| Reason::Deadline),
             1 => Some(Reason::Interrupt),
             2 => Some(Reason::Terminate),
             3 => Some(Reason::HangUp),
@@ -81,14 +93,16 @@ impl Cancel {
     /// [`Cancelled`] as soon as the token is cancelled.
     pub fn sleep(&self, span: Duration) -> Result<(), Cancelled> {
         let end = Instant::now() + span;
-        let mut held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let wake = self.deadline.map_or(end, |deadline| deadline.min(end));
+        let mut held = self.state.lock.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             self.check()?;
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let now = Instant::now();
+            if end <= now {
                 return Ok(());
             }
-            held = self.0.changed.wait_timeout(held, left).unwrap_or_else(PoisonError::into_inner).0;
+            let left = wake.saturating_duration_since(now);
+            held = self.state.changed.wait_timeout(held, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -105,6 +119,16 @@ mod tests {
         token.cancel(Reason::HangUp);
         token.clone().cancel(Reason::Interrupt);
         assert_eq!(token.check(), Err(Cancelled(Reason::HangUp)));
+    }
+
+    #[test]
+    fn a_deadline_ends_the_part_it_was_given_to_and_no_other() {
+        let token = Cancel::new();
+        let part = token.until(Instant::now() + Duration::from_millis(20));
+        assert_eq!(part.sleep(Duration::from_secs(600)), Err(Cancelled(Reason::Deadline)));
+        assert_eq!(token.check(), Ok(()));
+        token.cancel(Reason::Interrupt);
+        assert_eq!(part.check(), Err(Cancelled(Reason::Interrupt)));
     }
 
     #[test]

@@ -1,8 +1,21 @@
 //! The one place that words errors for people, and picks the exit code: [`Error`] is a kind, a message, hints and the
 //! chain of causes.
+//!
+//! Engines and journal have typed errors of their own; `engines` and `journal` turn each variant into words.
 
 use std::error::Error as StdError;
-use std::fmt;
+use std::fmt::{self, Write as _};
+
+use serde_json::{Value, json};
+
+use crate::cancel::Cancelled;
+
+mod engines;
+mod exit;
+mod journal;
+
+pub use engines::{BY_HAND, cannot_hold, kind_of};
+pub use exit::Exit;
 
 /// What sort of failure it is: the closed list scripts branch on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,74 +103,6 @@ impl Kind {
     }
 }
 
-/// How the process ends. One table: `--help`, README and the tests read it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// Done, or nothing to do.
-    Success = 0,
-    /// The run failed.
-    Failed = 1,
-    /// Wrong use: flags, parameters, a script that does not compile.
-    Usage = 2,
-    /// `run --plan --exit-code`: there are changes to make.
-    Changes = 3,
-    /// The other side does not answer.
-    Unreachable = 4,
-    /// Waiting for an approval nobody can give here.
-    Approval = 5,
-    /// Another run holds the target.
-    Held = 6,
-    /// An effect is in doubt and a decision is needed.
-    InDoubt = 7,
-    /// The journal cannot be used: full disk, corrupt, wrong version, network file system.
-    Journal = 8,
-    /// Undo is incomplete.
-    UndoIncomplete = 9,
-    /// `check` found errors.
-    CheckFailed = 10,
-    /// Only `check --strict`: warnings.
-    CheckWarnings = 11,
-    /// Data differ (compare, verification).
-    Differ = 12,
-    /// Finished, but some entries were not copied; they are named.
-    Incomplete = 13,
-    /// Hang-up (SIGHUP); state is saved.
-    HangUp = 129,
-    /// Interrupted (SIGINT); state is saved.
-    Interrupted = 130,
-    /// Terminated (SIGTERM); state is saved.
-    Terminated = 143,
-}
-
-impl Exit {
-    /// Every code with its meaning, as `--help` and README print it.
-    pub const TABLE: [(Self, &'static str); 17] = [
-        (Self::Success, "done, or nothing to do"),
-        (Self::Failed, "the run failed"),
-        (Self::Usage, "wrong use: flags, parameters, a script that does not compile"),
-        (Self::Changes, "run --plan --exit-code: there are changes to make"),
-        (Self::Unreachable, "the other side does not answer"),
-        (Self::Approval, "waiting for an approval that nobody can give here"),
-        (Self::Held, "another run holds the target"),
-        (Self::InDoubt, "an effect is in doubt: a decision is needed"),
-        (Self::Journal, "the journal cannot be used: full disk, corrupt, wrong version, network file system"),
-        (Self::UndoIncomplete, "undo is incomplete; what was left is named"),
-        (Self::CheckFailed, "check found errors"),
-        (Self::CheckWarnings, "check --strict found warnings"),
-        (Self::Differ, "data differ (compare, verification)"),
-        (Self::Incomplete, "finished, but some entries were not copied; they are named"),
-        (Self::HangUp, "hang-up; state is saved"),
-        (Self::Interrupted, "interrupted; state is saved"),
-        (Self::Terminated, "terminated; state is saved"),
-    ];
-
-    /// The number the process exits with.
-    #[must_use]
-    pub fn code(self) -> u8 {
-        self as u8
-    }
-}
-
 /// A failure, worded for people. The chain below it is kept down to the system call.
 #[derive(Debug)]
 pub struct Error {
@@ -214,19 +159,61 @@ impl Error {
         })
     }
 
-    /// The causes, outermost first, each once.
+    /// Adds several hints.
+    #[must_use]
+    pub fn hints(mut self, hints: impl IntoIterator<Item = String>) -> Self {
+        self.hints.extend(hints);
+        self
+    }
+
+    /// The causes, outermost first, each once; what a line above says already is left out.
     #[must_use]
     pub fn causes(&self) -> Vec<String> {
-        let mut causes = Vec::new();
+        let mut causes: Vec<String> = Vec::new();
         let mut next: Option<&dyn StdError> = self.source.as_deref().map(|source| source as &dyn StdError);
         while let Some(cause) = next {
             let text = cause.to_string();
-            if causes.last() != Some(&text) {
+            // That it was stopped is the message itself; the token's own words add nothing.
+            let said = causes.last().unwrap_or(&self.message).ends_with(&text) || cause.is::<Cancelled>();
+            if !said {
                 causes.push(text);
             }
             next = cause.source();
         }
         causes
+    }
+
+    /// The failure as text for people: message, script line, numbered causes, hints.
+    #[must_use]
+    pub fn render(&self, color: bool) -> String {
+        let paint = |code: &str, text: &str| {
+            if color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        };
+        let mut out = format!("{} {}\n", paint("1;31", "error:"), self.message);
+        if let Some(snippet) = &self.snippet {
+            writeln!(out, "{}", snippet.trim_end()).ok();
+        }
+        for (at, cause) in self.causes().iter().enumerate() {
+            writeln!(out, "  {}: {cause}", at + 1).ok();
+        }
+        for hint in &self.hints {
+            writeln!(out, "{} {hint}", paint("36", "hint:")).ok();
+        }
+        out
+    }
+
+    /// The failure as data.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({
+            "kind": self.kind.name(),
+            "message": self.message,
+            "causes": self.causes(),
+            "hints": self.hints,
+            "retryable": self.kind.retryable(),
+            "snippet": self.snippet,
+            "exit_code": self.exit_code().code(),
+        })
     }
 }
 
@@ -239,5 +226,45 @@ impl fmt::Display for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_rendered_with_causes_and_hints() {
+        let error = Error::new(Kind::Io, "cannot read `x`")
+            .because(std::io::Error::other("disk on fire"))
+            .hint("put it out")
+            .hint("run again");
+        assert_eq!(
+            error.render(false),
+            "error: cannot read `x`\n  1: disk on fire\nhint: put it out\nhint: run again\n"
+        );
+        assert!(error.render(true).starts_with("\x1b[1;31merror:\x1b[0m cannot"));
+        assert_eq!(error.to_json()["exit_code"], 1);
+    }
+
+    #[test]
+    fn a_cause_that_was_said_is_not_said_again() {
+        let inner = Error::new(Kind::Io, "no space");
+        let outer = Error::new(Kind::Io, "cannot write: no space").because(inner);
+        assert!(outer.causes().is_empty());
+    }
+
+    #[test]
+    fn a_stop_on_request_has_no_cause() {
+        let stopped = Error::from(Cancelled(crate::cancel::Reason::Interrupt));
+        assert_eq!(stopped.render(false), "error: interrupted\n");
+    }
+
+    #[test]
+    fn kinds_have_one_name_each() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::from_name(kind.name()), Some(kind));
+        }
+        assert_eq!(Kind::from_name("other"), None);
     }
 }

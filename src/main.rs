@@ -1,7 +1,7 @@
-//! The program: parses the command line, hands over, and turns the result into an exit code.
+//! The program: hands the command line over and turns the result into an exit code.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    decamp::cli::main(std::env::args_os())
 }

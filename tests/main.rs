@@ -1,1 +1,11 @@
 //! The one integration binary.
+#![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test says what it counted or skipped")]
+
+mod architecture;
+mod cli;
+mod copy;
+mod journal;
+mod readme;
+mod script;
+mod support;

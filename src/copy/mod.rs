@@ -1,9 +1,67 @@
 //! Trees: copy, compare, scan, probe, undo.
+//!
+//! [`tree()`] makes one pass: a copying walk, a guard, a deleting walk. What is done with an entry is decided by a pure
+//! function (`decide`) from what both sides' metadata say; listing, reading and writing are apart from it, so that other
+//! ends can join. Walks run on a pool of workers over directories (`pool`, `dir`): a directory is worked on by one
+//! worker, held by descriptors on both sides, and reached from its parent only, never along a path. What a run did is
+//! kept through [`crate::progress::Checkpoint`] (`ledger`), for the next pass and for [`undo()`].
 
+mod apply;
+mod backup;
+pub mod claim;
+pub mod compare;
+mod copying;
+mod data;
+mod decide;
+mod deleting;
+mod differ;
+pub mod digest;
+mod dir;
+mod entry;
 pub mod error;
 pub mod exclude;
+mod extra;
+mod file;
+mod filter;
+mod hand;
 pub mod identity;
+mod ledger;
+mod links;
+mod listing;
+mod names;
 pub mod options;
+pub mod overlap;
+mod pool;
+pub mod probe;
+mod remnant;
+mod replace;
 pub mod report;
+pub mod scan;
+mod side;
+mod sys;
+pub mod tree;
+mod trouble;
+pub mod undo;
 
+pub use compare::compare;
 pub use error::{EntryError, Error};
+pub use identity::root_id;
+pub use overlap::check_pair;
+pub use probe::{probe, shortfalls};
+pub use scan::scan;
+pub use tree::tree;
+pub use undo::undo;
+
+use crate::cancel::Cancel;
+use crate::progress::{Checkpoint, Progress};
+
+/// What every piece of work is given: where to tell, where to remember, and when to stop.
+#[derive(Clone, Copy)]
+pub struct Work<'a> {
+    /// Hears what happens.
+    pub progress: &'a dyn Progress,
+    /// Keeps what a later pass, a resume or an undo needs.
+    pub checkpoint: &'a dyn Checkpoint,
+    /// Says when to stop.
+    pub cancel: &'a Cancel,
+}

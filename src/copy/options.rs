@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::exclude::Exclude;
 use super::identity::RootId;
+use crate::units::Bytes;
 
 /// A property that a destination or the user's rights may be unable to hold; accepted by name with `--accept`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +87,19 @@ impl Default for MaxDelete {
     }
 }
 
+impl MaxDelete {
+    /// How many of a destination's entries may be deleted.
+    #[must_use]
+    pub fn limit(self, dest_entries: u64) -> u64 {
+        match self {
+            Self::Count(count) => count,
+            Self::Percent(percent) => {
+                u64::try_from((u128::from(dest_entries) * u128::from(percent)).div_ceil(100)).unwrap_or(u64::MAX)
+            }
+        }
+    }
+}
+
 /// How a re-sync finds out whether a file is the same on both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Equality {
@@ -96,7 +110,9 @@ pub enum Equality {
     Content,
 }
 
-/// What happens to entries of the destination that a pass would replace, change or delete and that this run did not make.
+/// What happens to entries of the destination that a pass would replace or delete and that this run did not make.
+///
+/// A change of metadata alone is neither: it is made in place, and the former metadata is recorded for undo.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Foreign {
     /// They are left alone; each is a failed entry of kind `conflict`.
@@ -115,6 +131,8 @@ pub struct Options {
     pub delete: bool,
     /// The guard of `delete`. Default: 5 % of the destination's entries.
     pub max_delete: MaxDelete,
+    /// Another pass, with `delete`, follows: what only that one may remove is skipped instead of failed. Default: no.
+    pub more_follow: bool,
     /// Entries left out on both sides: neither copied, compared nor deleted. Default: none.
     pub exclude: Exclude,
     /// Do not descend into other file systems mounted below the source. Default: descend.
@@ -131,6 +149,9 @@ pub struct Options {
     pub dry_run: bool,
     /// The roots as they were found when the run began; a pass over any other pair is refused. Default: any.
     pub expect: Option<(RootId, RootId)>,
+    /// From this size on a file is resumed inside, and its progress is recorded each time so much was copied.
+    /// Default: 64 MiB.
+    pub big_file: Option<Bytes>,
 }
 
 /// How much content [`super::compare`] reads.
@@ -173,4 +194,17 @@ pub struct ScanOptions {
     pub one_file_system: bool,
     /// Workers. Default: tuned.
     pub jobs: Option<NonZeroUsize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_the_destination_is_rounded_up() {
+        assert_eq!(MaxDelete::Percent(5).limit(101), 6);
+        assert_eq!(MaxDelete::Percent(5).limit(0), 0);
+        assert_eq!(MaxDelete::Percent(100).limit(7), 7);
+        assert_eq!(MaxDelete::Count(3).limit(1_000), 3);
+    }
 }

@@ -47,9 +47,9 @@ pub struct Report {
     pub deleted: u64,
     /// Entries of the destination moved to the backup directory instead of being lost.
     pub backed_up: u64,
-    /// Entries this run did not make and that were (or would be) replaced, changed or deleted.
+    /// Entries this run did not make and that were (or would be) replaced or deleted.
     pub foreign: u64,
-    /// Entries left out because a loss was accepted by name.
+    /// Entries left out because a loss was accepted by name, or left to a later pass (`Options::more_follow`).
     pub skipped: u64,
     /// Entries that were listed and gone when they were to be read.
     pub vanished: u64,
@@ -69,6 +69,16 @@ pub struct Report {
     pub elapsed: Duration,
     /// Nothing was written: the pass was asked for with `dry_run`.
     pub planned: bool,
+}
+
+impl Report {
+    /// Entries the report says something about; failures of the destination's own entries count as well, so that it is
+    /// at least the number of entries listed.
+    #[must_use]
+    pub fn accounted(&self) -> u64 {
+        let done = self.created.entries() + self.updated + self.meta_updated + self.unchanged;
+        done + self.skipped + self.vanished + self.failed
+    }
 }
 
 /// The report of [`super::scan`].

@@ -1,1 +1,6 @@
-//! (room of host)
+//! Where things run. Today that is this machine; an SSH host and a pod will answer to the same calls.
+
+pub mod error;
+pub mod local;
+
+pub use error::Error;

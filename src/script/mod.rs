@@ -1,1 +1,195 @@
-//! (room of script)
+//! The Rhai side: finds, checks and runs scripts, and gives them everything they can call.
+//!
+//! A script has `params()` and `run(p)`. It runs on a thread of its own; what it calls goes through [`api`], where every
+//! mutating native is an effect inside a journalled step. The same registration serves every profile ([`profile`]).
+
+pub(crate) mod api;
+pub mod check;
+mod diagnose;
+pub mod docs;
+mod embedded;
+mod engine;
+mod library;
+pub(crate) mod near;
+pub mod outcome;
+pub mod params;
+mod profile;
+mod release;
+mod run;
+mod undo;
+mod value;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::error::{Error, Exit, Kind};
+use crate::journal::Journal;
+use check::Finding;
+use docs::Doc;
+use library::{Library, Origin};
+use outcome::{Call, Outcome};
+use params::Param;
+
+/// A script that was found.
+#[derive(Debug, Clone)]
+pub struct Script {
+    /// Its name: `move-tree`, or the file as given.
+    pub name: String,
+    /// Its file, absolute; none for a shipped script.
+    pub path: Option<PathBuf>,
+    /// Its text.
+    pub text: String,
+}
+
+impl Script {
+    /// What it is called in messages.
+    fn label(&self) -> String {
+        match &self.path {
+            Some(path) => path.display().to_string(),
+            None => format!("{}.rhai", self.name),
+        }
+    }
+}
+
+/// Finds a shipped script by name, or a file (anything with a `/` or ending in `.rhai`).
+///
+/// # Errors
+/// `not_found` with the nearest shipped name; `io` if a file cannot be read.
+pub fn find(name: &str) -> Result<Script, Error> {
+    if name.contains('/') || name.ends_with(".rhai") {
+        let failed = |error: std::io::Error| {
+            let kind = if error.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Io };
+            Error::new(kind, format!("cannot read the script `{name}`")).because(error).exit(Exit::Usage)
+        };
+        let path = std::path::absolute(api::paths::path(name)?).map_err(failed)?;
+        let text = std::fs::read_to_string(&path).map_err(failed)?;
+        return Ok(Script { name: name.to_owned(), path: Some(path), text });
+    }
+    if let Some(text) = embedded::script(name) {
+        return Ok(Script { name: name.to_owned(), path: None, text });
+    }
+    let known = embedded::script_names();
+    let error = Error::new(Kind::NotFound, format!("there is no shipped script `{name}`")).exit(Exit::Usage);
+    let error = match near::hint(name, known.iter().map(String::as_str)) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    };
+    Err(error.hint("a script in a file is named with its path: ./NAME.rhai"))
+}
+
+/// The shipped scripts: name and text, by name.
+#[must_use]
+pub fn shipped() -> Vec<(String, String)> {
+    embedded::script_names().into_iter().filter_map(|name| embedded::script(&name).map(|text| (name, text))).collect()
+}
+
+/// First line of a script's `//!` documentation, for lists.
+#[must_use]
+pub fn title(text: &str) -> String {
+    text.lines().find_map(|line| line.strip_prefix("//!")).map(|line| line.trim().to_owned()).unwrap_or_default()
+}
+
+/// The parameters a script declares.
+///
+/// # Errors
+/// `invalid` if the script does not compile, has no `params()` or `run(p)`, or declares something that is not a parameter.
+pub fn params(script: &Script) -> Result<Vec<Param>, Error> {
+    run::on_script_thread(|| {
+        let engine = engine::bare();
+        let library = Library::load(&engine, script, &Origin::Files)?;
+        params::of(&engine, &library)
+    })
+}
+
+/// Runs a script: everything is journalled.
+///
+/// # Errors
+/// As the script failed; the run stays in the journal and can be resumed or undone.
+pub fn run(script: &Script, params: Value, call: &Call) -> Result<Outcome, Error> {
+    run::on_script_thread(|| run::run(script, &params, call))
+}
+
+/// Says what a run would do; changes nothing.
+///
+/// # Errors
+/// As the script failed.
+pub fn plan(script: &Script, params: Value, call: &Call) -> Result<Outcome, Error> {
+    run::on_script_thread(|| run::plan(script, &params, call))
+}
+
+/// Goes on with an unfinished run (`run` is an id, or a unique part of one).
+///
+/// # Errors
+/// As the script failed; `conflict` if it is still running.
+pub fn resume(run: &str, call: &Call) -> Result<Outcome, Error> {
+    run::on_script_thread(|| run::resume(run, call))
+}
+
+/// Says what resuming would do.
+///
+/// # Errors
+/// As [`resume`].
+pub fn plan_resume(run: &str, call: &Call) -> Result<Outcome, Error> {
+    run::on_script_thread(|| run::plan_resume(run, call))
+}
+
+/// Puts back what a run did, newest step first.
+///
+/// # Errors
+/// As the undo failed; it can be repeated.
+pub fn undo(run: &str, call: &Call) -> Result<Outcome, Error> {
+    run::on_script_thread(|| undo::undo(run, call))
+}
+
+/// Says what undo would do.
+///
+/// # Errors
+/// As [`undo`].
+pub fn plan_undo(run: &str, call: &Call) -> Result<Outcome, Error> {
+    run::on_script_thread(|| undo::plan(run, call))
+}
+
+/// Gives a run up: releases its targets, leaves everything as it is.
+///
+/// # Errors
+/// `conflict` if it is still running.
+pub fn abandon(run: &str, call: &Call) -> Result<(), Error> {
+    let (id, ..) = run::detail(run, call)?;
+    let leases = Journal::open(&call.state)?.abandon(&id)?;
+    leases.iter().try_for_each(|lease| api::hold::forget(&id, &lease.target))
+}
+
+/// Checks script files; `std/…` imports and relative ones are followed.
+#[must_use]
+pub fn check(files: &[PathBuf]) -> Vec<Finding> {
+    run::on_script_thread(|| Ok(check::files(files))).unwrap_or_default()
+}
+
+/// Documentation of every function a script can call, natives first, then the standard modules.
+#[must_use]
+pub fn docs() -> Vec<Doc> {
+    docs::all()
+}
+
+/// Who runs this: user name and number, and who became that user with sudo.
+pub(crate) fn operator() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    // Without a line in the file the number has to do.
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    let own = name.map_or_else(|| format!("uid {uid}"), |name| format!("{name} (uid {uid})"));
+    match std::env::var("SUDO_USER") {
+        Ok(user) if !user.is_empty() => format!("{user} as {own}"),
+        _ => own,
+    }
+}
+
+/// The name of this machine.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,270 @@
+//! `decamp copy`: one pass by hand, without a run: nothing is journalled, nothing can be undone.
+
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use super::args::{Accept, Walk, max_delete};
+use super::ctx::Ctx;
+use super::signals::stop_on_signals;
+use crate::copy::claim::{self, Claim, Marker};
+use crate::copy::options::{Equality, Foreign, Loss, MaxDelete, Options, ScanOptions};
+use crate::copy::report::{Probe, Report, Shortfall};
+use crate::copy::{self, Work};
+use crate::error::{BY_HAND, Error, Exit, Kind, cannot_hold, kind_of};
+use crate::progress::{Event, Forgetful, Progress};
+use crate::report::output::tell;
+use crate::report::{human, json};
+use crate::units::{path_text, show_count};
+use rustix::fs::OFlags;
+
+/// Make one directory hold what another holds, as `rsync -a A/ B/` would, and every other property too
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Nothing of this can be undone: `decamp run move-tree` keeps a journal, checks, and can.\nWhat the \
+                        destination cannot hold stops the copy before it starts; --accept names what may be lost.\n\nExamples:\n  \
+                        decamp copy /srv/old /srv/new\n  decamp copy /srv/old /srv/new --delete --max-delete 5% --dry-run\n  \
+                        decamp copy ~/photos /mnt/stick --accept owner,xattr,acl --exclude '*.tmp'"
+)]
+pub(crate) struct Args {
+    /// The source directory
+    src: PathBuf,
+
+    /// The destination directory; made if only its last part is missing
+    dst: PathBuf,
+
+    /// Remove what the source does not have
+    #[arg(long)]
+    delete: bool,
+
+    /// Refuse to delete more than N entries, or N% of the destination [default: 5%]
+    #[arg(long, value_name = "N|N%", value_parser = max_delete, requires = "delete")]
+    max_delete: Option<MaxDelete>,
+
+    /// Compare content instead of size and time to find what is the same
+    #[arg(long, short = 'c')]
+    checksum: bool,
+
+    /// Move what would be replaced or deleted here, on the same file system
+    #[arg(long, value_name = "DIR")]
+    backup_dir: Option<PathBuf>,
+
+    /// Say what would be done; change nothing
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+
+    #[command(flatten)]
+    accept: Accept,
+
+    #[command(flatten)]
+    walk: Walk,
+}
+
+pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
+    let options = Options {
+        delete: args.delete,
+        max_delete: args.max_delete.unwrap_or_default(),
+        exclude: args.walk.patterns()?,
+        one_file_system: args.walk.one_file_system,
+        equality: if args.checksum { Equality::Content } else { Equality::Meta },
+        accept: args.accept.set(),
+        jobs: args.walk.jobs,
+        foreign: args.backup_dir.map_or(Foreign::Allow, Foreign::Backup),
+        dry_run: args.dry_run,
+        ..Options::default()
+    };
+    copy::check_pair(&args.src, &args.dst)?;
+    if let Foreign::Backup(dir) = &options.foreign
+        && let (Ok(dir), Ok(src)) = (std::path::absolute(dir), args.src.canonicalize())
+        // What does not exist yet is judged by the directory it will be in.
+        && dir.ancestors().find_map(|part| part.canonicalize().ok()).is_some_and(|full| full.starts_with(&src))
+    {
+        let (dir, src) = (path_text(dir.as_os_str().as_encoded_bytes()), path_text(src.as_os_str().as_encoded_bytes()));
+        return Err(Error::new(Kind::Invalid, format!("the backup directory `{dir}` lies inside the source `{src}`"))
+            .hint("choose one beside the destination"));
+    }
+    stop_on_signals(&ctx.cancel)?;
+    let live = ctx.live();
+    let progress = live.progress();
+    let work = Work { progress: &*progress, checkpoint: &Forgetful, cancel: &ctx.cancel };
+    let done = pass(&args.src, &args.dst, &options, &work);
+    let seen = live.finish();
+    let report = done.map_err(|error| {
+        let begun = !options.dry_run && seen.phase == "copy" && seen.entries > 0;
+        if error.kind == Kind::Cancelled && begun {
+            let so_far = human::count(seen.entries, "entry", "entries");
+            error.hint(format!("{so_far} were done and stay; the same command goes on from there"))
+        } else {
+            error
+        }
+    })?;
+    ctx.result(|| human::report(&report, ctx.out), || json::report(&report));
+    Ok(verdict(&report))
+}
+
+fn verdict(report: &Report) -> Exit {
+    if report.changed > 0 && !report.planned {
+        tell(&format!(
+            "hint: {} changed while being read: run the same command again",
+            human::count(report.changed, "file", "files")
+        ));
+    }
+    if report.failed > 0 {
+        tell(&format!(
+            "hint: {} of {} listed entries are not in the destination; they are named above",
+            show_count(report.failed),
+            show_count(report.listed.entries())
+        ));
+    }
+    if report.failed > 0 || report.changed > 0 { Exit::Incomplete } else { Exit::Success }
+}
+
+fn pass(src: &Path, dst: &Path, options: &Options, work: &Work<'_>) -> Result<Report, Error> {
+    if options.dry_run {
+        let missing = !exists(dst);
+        let probe = copy::probe(if missing { parent_of(dst) } else { dst }, false)?;
+        return preflight_and_copy(src, dst, &probe, options, work, missing || is_empty(dst));
+    }
+    let made = Made::create(dst)?;
+    // Claimed before anything else: nothing is even probed in a destination that belongs to another run.
+    let claim = claim_for_now(dst)?;
+    let done = copy::probe(dst, true)
+        .map_err(Error::from)
+        .and_then(|probe| preflight_and_copy(src, dst, &probe, options, work, made.is_some() || is_empty(dst)));
+    let released = claim.release();
+    let mut report = done?;
+    released?;
+    if let Some(made) = made {
+        made.keep();
+        count_root(&mut report);
+    }
+    Ok(report)
+}
+
+/// Counts the root as created: the engine found it, because this command had made it, and a dry run finds none.
+fn count_root(report: &mut Report) {
+    let found_as = if report.meta_updated > 0 { &mut report.meta_updated } else { &mut report.unchanged };
+    if *found_as > 0 {
+        *found_as -= 1;
+        report.created.dirs += 1;
+    }
+}
+
+/// Refuses what the destination cannot hold, then copies. The source is counted first where the destination is empty
+/// (it must have room for all of it, and the bar knows where it will end) or leaves a doubt about what it can hold.
+fn preflight_and_copy(
+    src: &Path,
+    dst: &Path,
+    probe: &Probe,
+    options: &Options,
+    work: &Work<'_>,
+    empty: bool,
+) -> Result<Report, Error> {
+    if !probe.writable && !options.dry_run {
+        let reason = probe.read_only_reason.clone().unwrap_or_else(|| "it is read-only".to_owned());
+        return Err(Error::new(Kind::Denied, format!("the destination cannot be written to: {reason}")));
+    }
+    let able = [probe.chown, probe.xattr, probe.acl, probe.capability, probe.hardlink, probe.holes, probe.device];
+    let certain = able.iter().all(|able| *able == Some(true)) && probe.squash.is_none() && probe.time_ns == Some(1);
+    if certain && !empty {
+        return Ok(copy::tree(src, dst, options, work)?);
+    }
+    let scan = ScanOptions {
+        content: false,
+        xattrs: [probe.xattr, probe.acl, probe.capability].iter().any(|able| *able != Some(true)),
+        exclude: options.exclude.clone(),
+        one_file_system: options.one_file_system,
+        jobs: options.jobs,
+    };
+    let found = copy::scan(src, &scan, work)?;
+    let refused: Vec<Shortfall> = copy::shortfalls(&found, probe)
+        .into_iter()
+        .filter(|shortfall| match shortfall.loss {
+            // Named one by one by the pass, which goes on with the others.
+            Some(Loss::Unreadable) => false,
+            Some(loss) => !options.accept.contains(&loss),
+            // A destination that holds part of it already needs less room than the whole source: the pass will tell.
+            None => empty,
+        })
+        .collect();
+    if !refused.is_empty() {
+        return Err(cannot_hold(&refused));
+    }
+    let progress =
+        Expecting { to: work.progress, entries: found.counts.entries(), bytes: found.bytes.min(found.disk_bytes) };
+    Ok(copy::tree(src, dst, options, &Work { progress: &progress, ..*work })?)
+}
+
+/// Tells where the copying will end, as far as the scan before it knows.
+struct Expecting<'a> {
+    to: &'a dyn Progress,
+    entries: u64,
+    bytes: u64,
+}
+
+impl Progress for Expecting<'_> {
+    fn event(&self, event: Event<'_>) {
+        self.to.event(event);
+        if matches!(event, Event::Phase("copy")) {
+            self.to.event(Event::Total { entries: self.entries, bytes: self.bytes });
+        }
+    }
+}
+
+fn claim_for_now(dst: &Path) -> Result<Claim, Error> {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    Ok(claim::take(dst, &Marker { run: BY_HAND.to_owned(), host, at })?)
+}
+
+/// A destination that this command made: removed again, if still empty, unless the copy succeeds.
+struct Made<'a>(Option<&'a Path>);
+
+impl<'a> Made<'a> {
+    /// Makes the destination, unless it is there.
+    fn create(dst: &'a Path) -> Result<Option<Self>, Error> {
+        match rustix::fs::mkdir(dst, rustix::fs::Mode::RWXU) {
+            Ok(()) => Ok(Some(Self(Some(dst)))),
+            Err(Errno::EXIST) => Ok(None),
+            // A read-only file system says so even where the directory exists.
+            Err(Errno::ROFS) if exists(dst) => Ok(None),
+            Err(errno) => {
+                let path = path_text(dst.as_os_str().as_encoded_bytes());
+                let error = Error::new(kind_of(errno), format!("cannot make the destination `{path}`"));
+                Err(error.because(std::io::Error::from(errno)))
+            }
+        }
+    }
+
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Made<'_> {
+    fn drop(&mut self) {
+        if let Some(dst) = self.0 {
+            // Refused by the kernel as soon as anything is in it: what was copied stays.
+            rustix::fs::rmdir(dst).ok();
+        }
+    }
+}
+
+fn exists(path: &Path) -> bool {
+    rustix::fs::lstat(path).is_ok()
+}
+
+/// Whether a directory holds nothing but what every root may hold; one that cannot be listed is not called empty. Its
+/// time of access stays where that is permitted: a dry run asks, too.
+fn is_empty(dir: &Path) -> bool {
+    let own = |name: &[u8]| [claim::NAME.as_bytes(), b"lost+found", b".", b".."].contains(&name);
+    let open = |more| {
+        rustix::fs::open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | more, rustix::fs::Mode::empty())
+    };
+    let all = open(OFlags::NOATIME).or_else(|_| open(OFlags::empty())).and_then(rustix::fs::Dir::new);
+    all.is_ok_and(|mut all| all.all(|entry| entry.is_ok_and(|entry| own(entry.file_name().to_bytes()))))
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}

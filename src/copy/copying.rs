@@ -1,0 +1,582 @@
+//! The first walk of a pass: every directory of the source is listed, compared with the destination's, and what is
+//! missing or different is made. Nothing is deleted; what would be is counted.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{Mode, SeekFrom};
+use rustix::io::Errno;
+
+use super::apply::Known;
+use super::dir::{Dir, FAILED, IMAGED, IN_THE_WAY, NEW, OURS, PROTECTED, Pair, TOUCHED};
+use super::entry::{Batch, Here};
+use super::error::Error;
+use super::filter::Filter;
+use super::hand::{Hand, Outcome, count_kind};
+use super::ledger::Records;
+use super::listing::Listing;
+use super::pool::{Child, Children, Job};
+use super::sys::xattr::{self, ACL_DEFAULT};
+use super::sys::{self, Kind, Meta, Target};
+use super::tree::Pass;
+use super::trouble::Trouble;
+
+/// So many entries are looked at, recorded as intended, made, and recorded as made.
+const BATCH: usize = 512;
+
+/// Bits of a child.
+pub(super) const LEFT: u8 = 1;
+pub(super) const RIGHT: u8 = 2;
+const MADE: u8 = 4;
+pub(super) const BY_RUN: u8 = 8;
+const REPLACED: u8 = 16;
+pub(super) const WAY: u8 = 32;
+
+/// A directory took the place of something else in this pass.
+const INSTEAD: u8 = 128;
+
+/// The walk.
+pub(super) struct Copying<'a>(pub &'a Pass<'a>);
+
+#[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
+pub(super) enum Stage {
+    #[default]
+    Start,
+    Entries,
+    /// The destination's listing was at hand: what is left of it is extra.
+    Rest,
+    /// The destination is too large to be at hand: list it in pieces, and ask the source for each name.
+    Stream,
+}
+
+/// How the destination of a directory is looked up.
+#[derive(Debug, Default)]
+pub(super) enum Right {
+    /// There is nothing, or this pass has just made it.
+    #[default]
+    Empty,
+    /// All its names, their order, and which were met on the source.
+    Listed(Listing, Vec<u32>, Vec<bool>),
+    /// It or the source is huge: by asking for each name.
+    ByName,
+}
+
+/// How far a directory has got.
+#[derive(Debug, Default)]
+pub(super) struct Cursor {
+    pub stage: Stage,
+    pub left: Listing,
+    /// Items of the piece in the order of work: directories first, so that others can begin with them.
+    pub order: Vec<u32>,
+    pub next: usize,
+    pub left_more: bool,
+    pub right: Right,
+    pub records: Records,
+    pub inherits: bool,
+    pub streaming: bool,
+    pub chunk: u32,
+}
+
+impl<'a> Job for Copying<'a> {
+    type Worker = Hand<'a>;
+    type Cursor = Cursor;
+
+    fn worker(&self) -> Hand<'a> {
+        Hand::new(self.0)
+    }
+
+    fn retire(&self, hand: Hand<'a>) {
+        self.0.add(hand);
+    }
+
+    fn open(&self, hand: &mut Hand<'a>, parent: &Arc<Dir>, child: Child) -> Result<Option<Arc<Dir>>, Error> {
+        let name = child.name.clone();
+        match hand.open_child(parent, child) {
+            Ok(dir) => Ok(Some(dir)),
+            Err((listed, trouble)) => {
+                let outcome = hand.trouble(parent, name.to_bytes(), trouble)?;
+                if listed {
+                    hand.settle(outcome);
+                } else {
+                    // What is extra and cannot be looked into is not deleted.
+                    parent.set(PROTECTED);
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn step(
+        &self,
+        hand: &mut Hand<'a>,
+        dir: &Arc<Dir>,
+        pair: &Pair,
+        cursor: &mut Cursor,
+        found: &mut Children,
+    ) -> Result<bool, Error> {
+        let result = match (pair.left(), pair.right()) {
+            (Some(left), right) => hand.step(dir, left, right, cursor, found),
+            (None, Some(right)) => hand.count_extra(dir, right, cursor, found),
+            (None, None) => Ok(false),
+        };
+        result.or_else(|trouble| {
+            let known = dir.set(FAILED);
+            let outcome = hand.trouble(dir, b"", trouble)?;
+            // The directory is settled as failed at its end, which counts nothing by itself.
+            match outcome {
+                Outcome::Vanished if !known => hand.tally.vanished += 1,
+                Outcome::Skipped if !known => hand.tally.skipped += 1,
+                _ => {}
+            }
+            Ok(false)
+        })
+    }
+
+    fn finish(&self, hand: &mut Hand<'a>, dir: &Arc<Dir>, pair: &Pair) -> Result<(), Error> {
+        let Some(left) = dir.left else {
+            hand.finish_extra(dir);
+            return Ok(());
+        };
+        let outcome = match hand.finish_dir(dir, pair, &left) {
+            Ok(_) if dir.is(FAILED) => Outcome::Failed,
+            Ok(outcome) => outcome,
+            Err(trouble) => hand.trouble(dir, b"", trouble)?,
+        };
+        hand.settle(outcome);
+        Ok(())
+    }
+
+    fn lost(&self, hand: &mut Hand<'a>, dir: &Arc<Dir>, errno: Errno) -> Result<(), Error> {
+        if dir.set(FAILED) {
+            return Ok(());
+        }
+        let outcome = hand.trouble(dir, b"", Trouble::Source("open again", errno))?;
+        if dir.left.is_some() {
+            hand.settle(outcome);
+        }
+        Ok(())
+    }
+}
+
+/// What a child that could not be opened was: listed in the source or extra in the destination.
+type Lost = (bool, Trouble);
+
+impl<'a> Hand<'a> {
+    fn open_child(&mut self, parent: &Arc<Dir>, child: Child) -> Result<Arc<Dir>, Lost> {
+        let listed = child.bits & LEFT != 0;
+        let lost = |trouble| (listed, trouble);
+        let pair = parent.pair().map_err(|errno| lost(Trouble::Source("open its directory", errno)))?;
+        let mut left = None;
+        if listed && let Some(from) = pair.left() {
+            let open = sys::open_dir(from, &child.name).map_err(|errno| match errno {
+                Errno::LOOP | Errno::NOTDIR => Trouble::Refused("open", "it is no longer a directory".into()),
+                other => Trouble::source("open")(other),
+            });
+            let fd = open.map_err(lost)?;
+            let meta = sys::stat_fd(&fd).map_err(|errno| lost(Trouble::Source("stat", errno)))?;
+            if self.pass.right_root.is_some_and(|root| root.id() == meta.id()) {
+                return Err(lost(Trouble::Refused("copy", "it leads to the destination itself".into())));
+            }
+            left = Some((fd, meta));
+        }
+        let mut right = None;
+        if child.bits & RIGHT != 0
+            && let Some(to) = pair.right()
+        {
+            let (fd, meta) = self.open_right(to, &child).map_err(lost)?;
+            right = Some((fd, meta));
+        }
+        let mut flags = 0;
+        for (bit, flag) in [(MADE, NEW | IMAGED), (BY_RUN, OURS | IMAGED), (REPLACED, INSTEAD), (WAY, IN_THE_WAY)] {
+            if child.bits & bit != 0 {
+                flags |= flag;
+            }
+        }
+        let metas = (left.as_ref().map(|(_, meta)| *meta), right.as_ref().map(|(_, meta)| *meta));
+        let fds = Pair::new(left.map(|(fd, _)| fd), right.map(|(fd, _)| fd), Dir::budget_of(&pair));
+        Ok(Dir::new(Some(parent.clone()), child.name, metas, fds, flags))
+    }
+
+    /// Opens a directory of the destination, and makes sure that it is the one that was found there.
+    pub(super) fn open_right(&mut self, to: BorrowedFd<'_>, child: &Child) -> Result<(OwnedFd, Meta), Trouble> {
+        let fd = match sys::open_dir(to, &child.name) {
+            Err(Errno::ACCESS) if !self.pass.options.dry_run => self.open_closed(to, &child.name)?,
+            other => other.map_err(Trouble::dest("open"))?,
+        };
+        let meta = sys::stat_fd(&fd).map_err(Trouble::dest("stat"))?;
+        // A mount point has another inode than the name it covers.
+        if child.ino != 0 && meta.ino != child.ino && !meta.mount_root {
+            return Err(Trouble::Refused("open", "it was replaced meanwhile by somebody else".into()));
+        }
+        if self.pass.left_root.id() == meta.id() {
+            return Err(Trouble::Refused("enter", "it leads to the source itself".into()));
+        }
+        Ok((fd, meta))
+    }
+
+    /// Opens a directory that its owner, who is us, has closed to himself.
+    fn open_closed(&mut self, to: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Trouble> {
+        let held = sys::open_path(to, name).map_err(Trouble::dest("open"))?;
+        let meta = sys::stat_fd(&held).map_err(Trouble::dest("stat"))?;
+        if meta.kind != Kind::Dir || meta.uid != self.pass.setter.creator.0 {
+            return Err(Trouble::Dest("open", Errno::ACCESS));
+        }
+        Target::Held(held.as_fd()).chmod(meta.mode | 0o700).map_err(Trouble::dest("change the mode of"))?;
+        sys::open_dir(to, name).map_err(Trouble::dest("open"))
+    }
+
+    /// Whether a directory lies on another file system than the root, and the user wants those left alone.
+    pub(super) fn is_beyond(&self, dir: &Dir) -> bool {
+        let crosses = |here: &Option<Meta>, root: &Option<Meta>| {
+            here.as_ref()
+                .zip(root.as_ref())
+                .is_some_and(|(here, root)| here.mount != root.mount || here.dev != root.dev)
+        };
+        self.pass.options.one_file_system
+            && (crosses(&dir.left, &Some(self.pass.left_root)) || crosses(&dir.right, &self.pass.right_root))
+    }
+
+    /// Whether a directory of the destination is the backup directory.
+    pub(super) fn is_backup(&self, dir: &Dir) -> bool {
+        let id = dir.right.as_ref().map(Meta::id);
+        self.pass.backup.as_ref().is_some_and(|backup| Some(backup.id) == id)
+    }
+
+    fn step(
+        &mut self,
+        dir: &Arc<Dir>,
+        left: BorrowedFd<'_>,
+        right: Option<BorrowedFd<'_>>,
+        cursor: &mut Cursor,
+        found: &mut Children,
+    ) -> Result<bool, Trouble> {
+        match cursor.stage {
+            Stage::Start => self.start(dir, left, right, cursor),
+            Stage::Entries if cursor.next < cursor.order.len() => {
+                self.batch(dir, left, right, cursor, found)?;
+                Ok(true)
+            }
+            Stage::Entries if cursor.left_more => {
+                self.read_left(dir, left, right, cursor)?;
+                self.load_records(dir, cursor)?;
+                Ok(true)
+            }
+            Stage::Entries => {
+                cursor.stage = match cursor.right {
+                    Right::Empty => return Ok(false),
+                    Right::Listed(..) => Stage::Rest,
+                    Right::ByName => {
+                        if let Some(right) = right {
+                            rustix::fs::seek(right, SeekFrom::Start(0)).map_err(Trouble::dest("list"))?;
+                        }
+                        Stage::Stream
+                    }
+                };
+                Ok(true)
+            }
+            Stage::Rest => {
+                self.rest(dir, left, right, cursor, found)?;
+                Ok(false)
+            }
+            Stage::Stream => self.stream(dir, left, right, cursor, found),
+        }
+    }
+
+    fn start(
+        &mut self,
+        dir: &Arc<Dir>,
+        left: BorrowedFd<'_>,
+        right: Option<BorrowedFd<'_>>,
+        cursor: &mut Cursor,
+    ) -> Result<bool, Trouble> {
+        if self.is_beyond(dir) {
+            if dir
+                .left
+                .is_some_and(|left| left.mount == self.pass.left_root.mount && left.dev == self.pass.left_root.dev)
+            {
+                // Only what is mounted in the source is left out; here something would be missing.
+                return Err(Trouble::Refused(
+                    "copy into",
+                    "another file system is mounted there in the destination".into(),
+                ));
+            }
+            return Ok(false);
+        }
+        if self.is_backup(dir) {
+            return Err(Trouble::Refused("copy", "the backup directory has its name".into()));
+        }
+        self.read_left(dir, left, right, cursor)?;
+        cursor.streaming = cursor.left_more;
+        if let Some(right) = right.filter(|_| !dir.is(NEW)) {
+            self.open_up(dir, right)?;
+            cursor.inherits = xattr::has(Target::Fd(right), ACL_DEFAULT).map_err(Trouble::dest("read the ACL of"))?;
+            cursor.right = Right::ByName;
+            if !cursor.left_more {
+                let mut listing = Listing::default();
+                let mut filter = Filter::new(&self.pass.options.exclude, dir, Some(left), Some(right));
+                let keep = |name: &CStr, kind| !filter.special(name, kind) && !filter.excluded(name, kind);
+                let more = listing.read(right, &mut self.buffer, keep).map_err(Trouble::dest("list"))?;
+                if !more {
+                    let order = listing.by_name();
+                    let met = vec![false; order.len()];
+                    cursor.right = Right::Listed(listing, order, met);
+                }
+            }
+        }
+        self.load_records(dir, cursor)?;
+        cursor.stage = Stage::Entries;
+        Ok(true)
+    }
+
+    /// A directory of ours that we may not write to is opened up; its own mode comes at the end.
+    fn open_up(&mut self, dir: &Dir, right: BorrowedFd<'_>) -> Result<(), Trouble> {
+        let Some(meta) = &dir.right else { return Ok(()) };
+        let us = self.pass.setter.creator.0;
+        if us == 0 || meta.uid != us || meta.mode & 0o300 == 0o300 || self.pass.options.dry_run {
+            return Ok(());
+        }
+        self.image(dir, right)?;
+        dir.set(TOUCHED);
+        Target::Fd(right).chmod(meta.mode | 0o700).map_err(Trouble::dest("change the mode of"))
+    }
+
+    /// Reads the next piece of the source.
+    fn read_left(
+        &mut self,
+        dir: &Dir,
+        left: BorrowedFd<'_>,
+        right: Option<BorrowedFd<'_>>,
+        cursor: &mut Cursor,
+    ) -> Result<(), Trouble> {
+        let mut filter = Filter::new(&self.pass.options.exclude, dir, Some(left), right);
+        let keep = |name: &CStr, kind| !filter.special(name, kind) && !filter.excluded(name, kind);
+        cursor.left_more = cursor.left.read(left, &mut self.buffer, keep).map_err(Trouble::source("list"))?;
+        let items = &cursor.left.items;
+        cursor.order = (0..items.len() as u32).collect();
+        // Directories first; then by inode, which is near the order on the disk.
+        cursor.order.sort_unstable_by_key(|&at| {
+            let item = &items[at as usize];
+            (item.kind != Kind::Dir, item.ino)
+        });
+        cursor.next = 0;
+        Ok(())
+    }
+
+    fn load_records(&mut self, dir: &Dir, cursor: &mut Cursor) -> Result<(), Trouble> {
+        if !self.pass.history {
+            return Ok(());
+        }
+        let path = dir.path();
+        cursor.records = if cursor.streaming || matches!(cursor.right, Right::ByName) {
+            let order = cursor.left.by_name();
+            self.pass.ledger.load(&path, |name| cursor.left.find(&order, name).is_some())?
+        } else {
+            self.pass.ledger.load(&path, |_| true)?
+        };
+        cursor.chunk = cursor.chunk.max(cursor.records.next);
+        Ok(())
+    }
+
+    /// Looks at a batch of entries on both sides, then makes the destination right.
+    fn batch(
+        &mut self,
+        dir: &Arc<Dir>,
+        left: BorrowedFd<'_>,
+        right: Option<BorrowedFd<'_>>,
+        cursor: &mut Cursor,
+        found: &mut Children,
+    ) -> Result<(), Trouble> {
+        let end = (cursor.next + BATCH).min(cursor.order.len());
+        let mut items: Vec<(u32, Meta, Option<Meta>)> = Vec::with_capacity(end - cursor.next);
+        for place in cursor.next..end {
+            let at = cursor.order[place];
+            let name = cursor.left.name(&cursor.left.items[at as usize]);
+            let looked = sys::stat_at(left, name)
+                .map_err(Trouble::source("stat"))
+                .and_then(|meta| Ok((meta, look_right(&mut cursor.right, right, name)?)));
+            match looked {
+                Ok((meta, right_meta)) => {
+                    count_kind(&mut self.tally.listed, meta.kind);
+                    if right_meta.is_some() && matches!(cursor.right, Right::ByName) {
+                        self.tally.dest_entries += 1;
+                    }
+                    items.push((at, meta, right_meta));
+                }
+                Err(trouble) => {
+                    count_kind(&mut self.tally.listed, cursor.left.items[at as usize].kind);
+                    let outcome = self.trouble(dir, name.to_bytes(), trouble).map_err(Trouble::Stop)?;
+                    self.settle(outcome);
+                }
+            }
+        }
+        cursor.next = end;
+        let keeps = self.pass.ledger.keeps && !self.pass.options.dry_run;
+        let path = if keeps || self.pass.backup.is_some() { dir.path() } else { Vec::new() };
+        let chunk = cursor.chunk;
+        let mut intended = false;
+        if keeps {
+            // A name that is free, or will be: nothing that has it now can be taken for what is made under it.
+            let free = |left: &Meta, right: &Option<Meta>| {
+                right.as_ref().is_none_or(|right| (right.kind == Kind::Dir) != (left.kind == Kind::Dir))
+            };
+            let new = items.iter().filter(|(_, meta, right)| free(meta, right) && meta.kind != Kind::Socket);
+            let new: Vec<&[u8]> = new.map(|(at, ..)| cursor.left.bytes(&cursor.left.items[*at as usize])).collect();
+            if let (false, Some(right)) = (new.is_empty(), right) {
+                self.image(dir, right)?;
+                self.pass.ledger.intend(&path, chunk, &new)?;
+                intended = true;
+            }
+        }
+        let here = Here { dir, left, right, path: &path, records: &cursor.records, inherits: cursor.inherits };
+        let mut batch = Batch::default();
+        let mut result = Ok(());
+        for (at, meta, right_meta) in &items {
+            let name = cursor.left.name(&cursor.left.items[*at as usize]);
+            let handled = self.pass.work.cancel.check().map_err(Error::from).and_then(|()| {
+                if meta.kind == Kind::Dir {
+                    self.directory(&here, name, meta, right_meta.as_ref(), &mut batch, found)
+                } else {
+                    let outcome = self.entry(&here, name, meta, right_meta.as_ref(), &mut batch)?;
+                    if outcome == Outcome::Deferred || outcome == Outcome::Updated {
+                        self.count_way(name, right_meta.as_ref(), found);
+                    }
+                    self.settle(outcome);
+                    Ok(())
+                }
+            });
+            if let Err(error) = handled {
+                result = Err(Trouble::Stop(error));
+                break;
+            }
+        }
+        if keeps {
+            // What was made is recorded even if the pass ends here.
+            self.pass.keep(&path, chunk, &batch, intended && result.is_ok())?;
+            cursor.chunk += u32::from(intended || !batch.made.is_empty());
+        }
+        result
+    }
+
+    /// A directory in the way of something else is counted with what would be deleted.
+    fn count_way(&mut self, name: &CStr, right: Option<&Meta>, found: &mut Children) {
+        if self.pass.options.delete
+            && let Some(right) = right
+            && right.kind == Kind::Dir
+        {
+            found.push(name, RIGHT | WAY, right.ino);
+        }
+    }
+
+    /// A subdirectory of the source: makes it, or finds it, and puts it on offer.
+    fn directory(
+        &mut self,
+        here: &Here<'_>,
+        name: &CStr,
+        left: &Meta,
+        right: Option<&Meta>,
+        batch: &mut Batch,
+        found: &mut Children,
+    ) -> Result<(), Error> {
+        match self.try_directory(here, name, left, right, batch) {
+            Ok((bits, ino)) => found.push(name, bits, ino),
+            Err(trouble) => {
+                let outcome = self.trouble(here.dir, name.to_bytes(), trouble)?;
+                self.settle(outcome);
+            }
+        }
+        Ok(())
+    }
+
+    fn try_directory(
+        &mut self,
+        here: &Here<'_>,
+        name: &CStr,
+        left: &Meta,
+        right: Option<&Meta>,
+        batch: &mut Batch,
+    ) -> Result<(u8, u64), Trouble> {
+        let dry = self.pass.options.dry_run;
+        if let Some(right) = right
+            && right.kind == Kind::Dir
+        {
+            let ours = self.is_ours(here, name, right)?;
+            let by_run = ours || here.records.begun(name.to_bytes(), right.ino);
+            if by_run && !ours {
+                batch.add(name, right, left);
+            }
+            return Ok((LEFT | RIGHT | if by_run { BY_RUN } else { 0 }, right.ino));
+        }
+        let mut replaced = 0;
+        if let Some(right) = right {
+            replaced = REPLACED;
+            self.permit(here, name, right)?;
+            if !dry && let Some(to) = here.right {
+                self.image_dir(here)?;
+                let aside = std::mem::take(&mut self.aside) && self.set_aside(here, name, right, false)?.is_some();
+                if !aside {
+                    let held = self.hold(here, name, right)?;
+                    sys::unlink(to, name).map_err(Trouble::dest("remove"))?;
+                    self.note_inode(held, batch);
+                }
+            }
+        }
+        let Some(to) = here.right.filter(|_| !dry) else { return Ok((LEFT | MADE | replaced, 0)) };
+        here.dir.set(TOUCHED);
+        rustix::fs::mkdirat(to, name, Mode::from_raw_mode(0o700)).map_err(Trouble::dest("make"))?;
+        let now = sys::stat_at(to, name).map_err(Trouble::dest("stat"))?;
+        if here.inherits {
+            let fd = sys::open_dir(to, name).map_err(Trouble::dest("open"))?;
+            let target = Target::Fd(fd.as_fd());
+            for acl in [ACL_DEFAULT, xattr::ACL_ACCESS] {
+                xattr::remove(target, acl).map_err(Trouble::dest("remove the inherited ACL of"))?;
+            }
+            target.chmod(0o700).map_err(Trouble::dest("change the mode of"))?;
+        }
+        if self.pass.ledger.keeps {
+            batch.add(name, &now, left);
+        }
+        Ok((LEFT | RIGHT | MADE | BY_RUN | replaced, now.ino))
+    }
+
+    /// Sets a directory's metadata.
+    fn finish_dir(&mut self, dir: &Dir, pair: &Pair, left: &Meta) -> Result<Outcome, Trouble> {
+        let dry = self.pass.options.dry_run;
+        let new_outcome = if dir.is(INSTEAD) { Outcome::Updated } else { Outcome::Created(Kind::Dir) };
+        let (Some(from), Some(was)) = (pair.left(), &dir.right) else { return Ok(new_outcome) };
+        let to = pair.right().ok_or_else(|| Trouble::Refused("finish", "its descriptor is closed".into()))?;
+        let wanted =
+            xattr::read(Target::Fd(from), &mut self.scratch).map_err(Trouble::source("list the attributes of"))?;
+        let target = Target::Fd(to);
+        if dir.is(NEW) {
+            if !dry {
+                self.pass.setter.apply(target, left, Some(&wanted), Known::Fresh, &mut self.scratch)?;
+            }
+            return Ok(new_outcome);
+        }
+        let present = xattr::read(target, &mut self.scratch).map_err(Trouble::dest("list the attributes of"))?;
+        let same = self.pass.rules.same_meta(left, was) && self.pass.setter.same_xattrs(&wanted, &present);
+        if !dry && (!same || dir.is(TOUCHED)) {
+            self.image(dir, to)?;
+            let now = sys::stat_fd(to).map_err(Trouble::dest("stat"))?;
+            self.pass.setter.apply(target, left, Some(&wanted), Known::Is(&now), &mut self.scratch)?;
+        }
+        Ok(if same { Outcome::Unchanged } else { Outcome::Meta })
+    }
+}
+
+/// What the destination has under a name.
+fn look_right(right: &mut Right, fd: Option<BorrowedFd<'_>>, name: &CStr) -> Result<Option<Meta>, Trouble> {
+    let Some(fd) = fd else { return Ok(None) };
+    match right {
+        Right::Empty => Ok(None),
+        Right::ByName => sys::find_at(fd, name).map_err(Trouble::dest("stat")),
+        Right::Listed(listing, order, met) => match listing.find(order, name.to_bytes()) {
+            None => Ok(None),
+            Some(place) => {
+                met[place] = true;
+                sys::find_at(fd, name).map_err(Trouble::dest("stat"))
+            }
+        },
+    }
+}

@@ -1,0 +1,352 @@
+//! Moves a file's content: holes stay holes, the cheapest way that works is taken, every short count is checked.
+//!
+//! The ways are a clone (`FICLONE`), a copy inside the kernel (`copy_file_range`), and reading and writing. An answer
+//! "not possible here" falls through to the next way; so does any error whose side is not clear, because reading
+//! and writing then tells which side it was.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+use super::error::Error;
+use super::sys::{Meta, retry};
+
+/// Up to this much is copied between two looks at whether to stop.
+const SLICE: u64 = 8 << 20;
+const BUFFER: usize = 256 << 10;
+/// Below this size a system call in vain costs more than it saves.
+const SMALL: u64 = 64 << 10;
+/// Zeros are looked for in blocks of this size.
+const BLOCK: usize = 4096;
+
+/// Why content could not be moved.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Read(Errno),
+    Write(Errno),
+    /// The file ended before the size it had when it was opened.
+    Shrank,
+    /// The whole work must stop.
+    Stop(Error),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    Clone,
+    InKernel,
+    ReadWrite,
+}
+
+/// Moves content; one for each worker.
+#[derive(Debug, Default)]
+pub(super) struct Mover {
+    buffer: Vec<u8>,
+    second: Vec<u8>,
+    /// The best way that is not known to be impossible between two file systems.
+    ways: HashMap<(u64, u64), Way>,
+}
+
+/// Called after every slice with the offset reached and the bytes of it; an error stops the copy.
+pub(super) type Tick<'t> = dyn FnMut(u64, u64) -> Result<(), Error> + 't;
+
+impl Mover {
+    fn way(&self, pair: (u64, u64)) -> Way {
+        self.ways.get(&pair).copied().unwrap_or(Way::Clone)
+    }
+
+    /// Notes that a way is closed, if the error means that it is so for all files of these file systems.
+    fn note(&mut self, pair: (u64, u64), errno: Errno, next: Way) {
+        if matches!(errno, Errno::XDEV | Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOTTY) {
+            self.ways.insert(pair, next);
+        }
+    }
+
+    /// Copies bytes `start..size` of a file to the same place; `size` is the size the file had when it was opened.
+    /// What lies before `start` is there already. Returns how many bytes were data and not holes.
+    pub(super) fn copy(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        meta: &Meta,
+        to_dev: u64,
+        start: u64,
+        tick: &mut Tick<'_>,
+    ) -> Result<u64, Fault> {
+        let size = meta.size;
+        if size <= start {
+            return Ok(0);
+        }
+        let pair = (meta.dev, to_dev);
+        if start == 0 && self.way(pair) == Way::Clone {
+            match rustix::fs::ioctl_ficlone(to, from) {
+                Ok(()) => {
+                    let data = data_length(from, meta).map_err(Fault::Read)?;
+                    // The clone is of the file as it is now, which may be longer or shorter than when it was opened.
+                    let cloned = rustix::fs::fstat(to).map_err(Fault::Write)?.st_size as u64;
+                    if cloned < size {
+                        return Err(Fault::Shrank);
+                    }
+                    if cloned > size {
+                        rustix::fs::ftruncate(to, size).map_err(Fault::Write)?;
+                    }
+                    tick(size, data).map_err(Fault::Stop)?;
+                    return Ok(data);
+                }
+                Err(errno) if super::sys::is_full(errno) => return Err(Fault::Write(errno)),
+                Err(errno) => self.note(pair, errno, Way::InKernel),
+            }
+        }
+        let mut data = 0;
+        let mut end = start;
+        let mut extents = Extents::new(from, meta, start);
+        while let Some((first, last)) = extents.next().map_err(Fault::Read)? {
+            self.range(from, to, pair, (first, last), extents.maybe_zeros, tick)?;
+            data += last - first;
+            end = last;
+        }
+        if end < size || extents.maybe_zeros {
+            rustix::fs::ftruncate(to, size).map_err(Fault::Write)?;
+        }
+        Ok(data)
+    }
+
+    fn range(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        pair: (u64, u64),
+        (mut at, last): (u64, u64),
+        maybe_zeros: bool,
+        tick: &mut Tick<'_>,
+    ) -> Result<(), Fault> {
+        if self.way(pair) <= Way::InKernel && !maybe_zeros && last - at > SMALL {
+            while at < last {
+                let (mut input, mut output) = (at, at);
+                let wanted = (last - at).min(SLICE) as usize;
+                match retry(|| rustix::fs::copy_file_range(from, Some(&mut input), to, Some(&mut output), wanted)) {
+                    // Some file systems answer so to what they cannot do; reading tells whether it is the end.
+                    Ok(0) => break,
+                    Ok(count) => {
+                        at += count as u64;
+                        tick(at, count as u64).map_err(Fault::Stop)?;
+                    }
+                    Err(errno) if super::sys::is_full(errno) => return Err(Fault::Write(errno)),
+                    Err(errno) => {
+                        self.note(pair, errno, Way::ReadWrite);
+                        break;
+                    }
+                }
+            }
+        }
+        self.buffer.resize(BUFFER, 0);
+        let mut untold = 0;
+        while at < last {
+            let wanted = (last - at).min(BUFFER as u64) as usize;
+            let count = retry(|| rustix::io::pread(from, &mut self.buffer[..wanted], at)).map_err(Fault::Read)?;
+            if count == 0 {
+                return Err(Fault::Shrank);
+            }
+            let piece = &self.buffer[..count];
+            if maybe_zeros {
+                for (number, block) in piece.chunks(BLOCK).enumerate() {
+                    if block.iter().any(|&byte| byte != 0) {
+                        write_at(to, block, at + (number * BLOCK) as u64).map_err(Fault::Write)?;
+                    }
+                }
+            } else {
+                write_at(to, piece, at).map_err(Fault::Write)?;
+            }
+            at += count as u64;
+            untold += count as u64;
+            if untold >= SLICE || at == last {
+                tick(at, untold).map_err(Fault::Stop)?;
+                untold = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether two files have the same content in `start..end`. The left one must reach that far; a right one that does
+    /// not is different.
+    pub(super) fn same(
+        &mut self,
+        left: BorrowedFd<'_>,
+        right: BorrowedFd<'_>,
+        (start, end): (u64, u64),
+        tick: &mut Tick<'_>,
+    ) -> Result<bool, Fault> {
+        self.buffer.resize(BUFFER, 0);
+        self.second.resize(BUFFER, 0);
+        let mut at = start;
+        while at < end {
+            let wanted = (end - at).min(BUFFER as u64) as usize;
+            let count = fill(left, &mut self.buffer[..wanted], at).map_err(Fault::Read)?;
+            if count < wanted {
+                return Err(Fault::Shrank);
+            }
+            let other = fill(right, &mut self.second[..wanted], at).map_err(Fault::Write)?;
+            if other < wanted || self.buffer[..wanted] != self.second[..wanted] {
+                return Ok(false);
+            }
+            at += wanted as u64;
+            tick(at, wanted as u64).map_err(Fault::Stop)?;
+        }
+        Ok(true)
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+pub(super) fn fill(fd: impl AsFd, buffer: &mut [u8], at: u64) -> Result<usize, Errno> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match retry(|| rustix::io::pread(fd.as_fd(), &mut buffer[filled..], at + filled as u64))? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(filled)
+}
+
+fn write_at(fd: BorrowedFd<'_>, mut bytes: &[u8], mut at: u64) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match retry(|| rustix::io::pwrite(fd, bytes, at))? {
+            0 => return Err(Errno::IO),
+            count => {
+                bytes = &bytes[count..];
+                at += count as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many bytes of a file are data and not holes.
+pub(super) fn data_length(fd: BorrowedFd<'_>, meta: &Meta) -> Result<u64, Errno> {
+    let mut extents = Extents::new(fd, meta, 0);
+    let mut length = 0;
+    while let Some((first, last)) = extents.next()? {
+        length += last - first;
+    }
+    Ok(length)
+}
+
+/// Whether a file can have holes at all that are worth asking for.
+pub(super) fn may_have_holes(meta: &Meta) -> bool {
+    meta.size >= SMALL || meta.blocks.saturating_mul(512) < meta.size
+}
+
+/// The parts of a file that hold data.
+struct Extents<'a> {
+    fd: BorrowedFd<'a>,
+    at: u64,
+    size: u64,
+    ask: bool,
+    sparse: bool,
+    /// The file takes less space than its size, and the file system does not say where its holes are.
+    maybe_zeros: bool,
+}
+
+impl<'a> Extents<'a> {
+    fn new(fd: BorrowedFd<'a>, meta: &Meta, start: u64) -> Self {
+        let sparse = meta.blocks.saturating_mul(512) < meta.size;
+        Self { fd, at: start, size: meta.size, ask: may_have_holes(meta), sparse, maybe_zeros: false }
+    }
+
+    fn next(&mut self) -> Result<Option<(u64, u64)>, Errno> {
+        if self.at >= self.size {
+            return Ok(None);
+        }
+        if !self.ask {
+            return Ok(Some((std::mem::replace(&mut self.at, self.size), self.size)));
+        }
+        let first = match rustix::fs::seek(self.fd, SeekFrom::Data(self.at)) {
+            Ok(first) => first.max(self.at),
+            // No data up to the end.
+            Err(Errno::NXIO) => {
+                self.at = self.size;
+                return Ok(None);
+            }
+            Err(errno) if errno == Errno::INVAL || super::sys::is_unsupported(errno) => {
+                self.ask = false;
+                self.maybe_zeros = self.sparse;
+                return self.next();
+            }
+            Err(errno) => return Err(errno),
+        };
+        if first >= self.size {
+            self.at = self.size;
+            return Ok(None);
+        }
+        let last = match rustix::fs::seek(self.fd, SeekFrom::Hole(first)) {
+            Ok(last) => last.min(self.size),
+            Err(Errno::NXIO) => self.size,
+            Err(errno) => return Err(errno),
+        };
+        // All of it is data, says a file system that stores less than that: it does not really know.
+        if first == 0 && last == self.size && self.sparse {
+            self.maybe_zeros = true;
+        }
+        // A file that is cut short meanwhile can put the hole before the data.
+        self.at = last.max(first + 1).min(self.size);
+        Ok(Some((first, self.at)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::copy::sys;
+    use std::fs::File;
+    use std::io::Write;
+    use std::os::unix::fs::FileExt;
+
+    fn copied(make: impl FnOnce(&File)) -> (Vec<u8>, Vec<u8>, u64, u64) {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        make(&File::create(&a).unwrap());
+        let from = File::open(&a).unwrap();
+        let to = File::options().read(true).write(true).create_new(true).open(&b).unwrap();
+        let meta = sys::stat_fd(&from).unwrap();
+        let to_dev = sys::stat_fd(&to).unwrap().dev;
+        let mut told = 0;
+        let mut tick = |_, bytes| {
+            told += bytes;
+            Ok(())
+        };
+        let data = Mover::default().copy(from.as_fd(), to.as_fd(), &meta, to_dev, 0, &mut tick).unwrap();
+        assert_eq!(told, data);
+        (std::fs::read(a).unwrap(), std::fs::read(b).unwrap(), data, sys::stat_fd(&to).unwrap().blocks)
+    }
+
+    #[test]
+    fn dense_files_arrive() {
+        for size in [0, 1, 4096, 300_000, 20 << 20] {
+            let content: Vec<u8> = (0..size).map(|at: usize| (at / 7 + 1) as u8 | 1).collect();
+            let (a, b, data, _) = copied(|mut file| file.write_all(&content).unwrap());
+            assert!(a == b, "{size}");
+            assert_eq!(data, size as u64);
+        }
+    }
+
+    #[test]
+    fn holes_stay_holes_at_the_start_between_and_at_the_end() {
+        let (a, b, data, blocks) = copied(|file| {
+            file.write_all_at(&[7; 4096], 1 << 20).unwrap();
+            file.write_all_at(&[8; 5000], 3 << 20).unwrap();
+            file.set_len(8 << 20).unwrap();
+        });
+        assert!(a == b);
+        assert!(data < 64 << 10, "{data}");
+        assert!(blocks < 256, "{blocks}");
+    }
+
+    #[test]
+    fn a_file_that_is_all_hole_keeps_its_size() {
+        let (a, b, data, _) = copied(|file| file.set_len(1 << 20).unwrap());
+        assert!(a == b);
+        assert_eq!(data, 0);
+    }
+}

@@ -1,0 +1,217 @@
+//! Copies a regular file: content, then metadata; again if it changed meanwhile; and a big one so that a later pass can
+//! go on with it.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use super::apply::Known;
+use super::data::Fault;
+use super::dir::TOUCHED;
+use super::entry::{Batch, Here};
+use super::error::Error;
+use super::hand::Hand;
+use super::ledger::Big;
+use super::names;
+use super::sys::xattr;
+use super::sys::{self, Kind, Meta, Target};
+use super::trouble::Trouble;
+use crate::progress::Event;
+
+/// How often a file that changes while it is copied is copied again.
+const RETRIES: u32 = 2;
+/// Before going on with a big file, so much of what is there is read again.
+const REREAD: u64 = 1 << 20;
+
+impl Hand<'_> {
+    /// Copies a regular file. Returns the new file's metadata and the source's that was copied.
+    pub(super) fn file(
+        &mut self,
+        here: &Here<'_>,
+        name: &CStr,
+        right: Option<&Meta>,
+        batch: &mut Batch,
+    ) -> Result<(Meta, Meta), Trouble> {
+        let to_dir = here.to()?;
+        let from = sys::open_read(here.left, name).map_err(|errno| match errno {
+            Errno::LOOP | Errno::NXIO => Trouble::Refused("open", "it became something else than a file".into()),
+            other => Trouble::source("open")(other),
+        })?;
+        let before = sys::stat_fd(&from).map_err(Trouble::source("stat"))?;
+        if before.kind != Kind::File {
+            return Err(Trouble::Refused("open", format!("it became a {}", before.kind.word())));
+        }
+        let big = self.pass.ledger.keeps && before.size >= self.pass.big_file;
+        let resumed = if big { self.resume(here, name, &from, &before, right)? } else { None };
+        let (to, place, start, right) = match resumed {
+            Some((fd, place, start)) => {
+                let in_place = place.as_c_str() == name;
+                (fd, place, start, if in_place { None } else { right })
+            }
+            None => {
+                let place = self.place(here, name, right)?;
+                (sys::create(to_dir, &place).map_err(Trouble::dest("make"))?, place, 0, right)
+            }
+        };
+        let temp = place.as_c_str() != name;
+        let done = self.fill(here, name, &from, &to, before, (big, temp, start)).and_then(|(now, source)| {
+            self.publish(here, name, &place, right, batch)?;
+            if big {
+                self.pass.ledger.set_big(&here.dir.path_of(name.to_bytes()), None)?;
+            }
+            let now = if temp { sys::stat_fd(&to).map_err(Trouble::dest("stat"))? } else { now };
+            Ok((now, source))
+        });
+        if big && done.is_err() {
+            // What there is of a big file is kept: the next pass goes on from it.
+            return done;
+        }
+        self.or_clean(done, to_dir, &place)
+    }
+
+    /// Finds the unfinished copy of a big file, checks that it is what it should be, and cuts it at the last offset
+    /// known to be on the disk.
+    pub(super) fn resume(
+        &mut self,
+        here: &Here<'_>,
+        name: &CStr,
+        from: &std::os::fd::OwnedFd,
+        before: &Meta,
+        right: Option<&Meta>,
+    ) -> Result<Option<(std::os::fd::OwnedFd, std::ffi::CString, u64)>, Trouble> {
+        let path = here.dir.path_of(name.to_bytes());
+        let Some(big) = self.pass.ledger.big(&path)? else { return Ok(None) };
+        if (big.src, big.size, big.mtime) != (before.id(), before.size, before.mtime) || big.temp && right.is_none() {
+            return Ok(None);
+        }
+        let place = if big.temp { names::temp_for(name.to_bytes(), 0) } else { name.to_owned() };
+        let Ok(fd) = sys::open_write(here.to()?, &place) else { return Ok(None) };
+        let found = sys::stat_fd(&fd).map_err(Trouble::dest("stat"))?;
+        if found.ino != big.ino || found.kind != Kind::File || found.nlink != 1 || found.size < big.offset {
+            return Ok(None);
+        }
+        let cancel = self.pass.work.cancel;
+        let mut tick = |_, _| cancel.check().map_err(Error::from);
+        let tail = (big.offset.saturating_sub(REREAD), big.offset);
+        match self.mover.same(from.as_fd(), fd.as_fd(), tail, &mut tick) {
+            Ok(true) => {}
+            Ok(false) | Err(Fault::Shrank) => return Ok(None),
+            Err(fault) => return Err(fault.into()),
+        }
+        rustix::fs::ftruncate(&fd, big.offset).map_err(Trouble::dest("cut"))?;
+        here.dir.set(TOUCHED);
+        let text = format!("goes on at {}", crate::units::Bytes(big.offset));
+        self.pass.work.progress.event(Event::Notice { path: &path, text: &text });
+        Ok(Some((fd, place, big.offset)))
+    }
+
+    /// Copies content and metadata into a file that is open on both sides.
+    pub(super) fn fill(
+        &mut self,
+        here: &Here<'_>,
+        name: &CStr,
+        from: &std::os::fd::OwnedFd,
+        to: &std::os::fd::OwnedFd,
+        mut before: Meta,
+        (big, temp, mut start): (bool, bool, u64),
+    ) -> Result<(Meta, Meta), Trouble> {
+        let made = sys::stat_fd(to).map_err(Trouble::dest("stat"))?;
+        let mut changed = false;
+        let mut data = 0;
+        for attempt in 0.. {
+            let mut progress = BigProgress::new(self.pass, here, name, &before, &made, (big, temp, start));
+            let mut told = 0;
+            let mut tick = |offset, bytes| {
+                told += bytes;
+                if told >= 4 << 20 {
+                    self.pass.done.fetch_add(told >> 16, std::sync::atomic::Ordering::Relaxed);
+                    self.pass.work.progress.event(Event::Advance { entries: 0, bytes: told });
+                    told = 0;
+                }
+                self.pass.work.cancel.check()?;
+                progress.reached(to.as_fd(), offset)
+            };
+            let moved = self.mover.copy(from.as_fd(), to.as_fd(), &before, made.dev, start, &mut tick);
+            self.advance(0, told);
+            let after = sys::stat_fd(from).map_err(Trouble::source("stat"))?;
+            let shrank = match moved {
+                Ok(count) => {
+                    data = count;
+                    false
+                }
+                Err(Fault::Shrank) => true,
+                Err(fault) => return Err(fault.into()),
+            };
+            if !shrank && after.same_state(&before) {
+                break;
+            }
+            // A big one is not read again and again: the next pass sees that its time has changed.
+            if attempt >= RETRIES || big {
+                changed = true;
+                break;
+            }
+            rustix::fs::ftruncate(to, 0).map_err(Trouble::dest("cut"))?;
+            start = 0;
+            before = after;
+        }
+        if changed {
+            self.tally.changed += 1;
+            let path = here.dir.path_of(name.to_bytes());
+            let text = "it changed while it was read; the next pass copies it again";
+            self.pass.work.progress.event(Event::Notice { path: &path, text });
+        }
+        self.tally.copied_bytes += data;
+        let xattrs = xattr::read(Target::Fd(from.as_fd()), &mut self.scratch)
+            .map_err(Trouble::source("list the attributes of"))?;
+        let known = if here.inherits { Known::Inherited } else { Known::Fresh };
+        let known = if start > 0 { Known::Is(&made) } else { known };
+        let target = Target::Fd(to.as_fd());
+        let now = self.pass.setter.apply(target, &before, Some(&xattrs), known, &mut self.scratch)?;
+        if now.size != before.size && !changed {
+            return Err(Trouble::Refused("write", format!("{} of {} bytes arrived", now.size, before.size)));
+        }
+        Ok((now, before))
+    }
+}
+
+/// Keeps how far a big file has got, every so many bytes or seconds.
+struct BigProgress<'p> {
+    pass: &'p super::tree::Pass<'p>,
+    path: Vec<u8>,
+    big: Option<Big>,
+    recorded: u64,
+    when: Instant,
+}
+
+impl<'p> BigProgress<'p> {
+    fn new(
+        pass: &'p super::tree::Pass<'p>,
+        here: &Here<'_>,
+        name: &CStr,
+        before: &Meta,
+        made: &Meta,
+        (big, temp, start): (bool, bool, u64),
+    ) -> Self {
+        let record =
+            || Big { src: before.id(), size: before.size, mtime: before.mtime, ino: made.ino, temp, offset: start };
+        let path = if big { here.dir.path_of(name.to_bytes()) } else { Vec::new() };
+        Self { pass, path, big: big.then(record), recorded: start, when: Instant::now() }
+    }
+
+    /// Everything before `offset` is written: at times, makes it durable and then says so.
+    fn reached(&mut self, to: BorrowedFd<'_>, offset: u64) -> Result<(), Error> {
+        let Some(big) = &mut self.big else { return Ok(()) };
+        let far = offset - self.recorded >= self.pass.big_file;
+        if offset >= big.size || !far && self.when.elapsed() < Duration::from_secs(2) {
+            return Ok(());
+        }
+        rustix::fs::fdatasync(to).map_err(Error::io("sync", &self.path))?;
+        // A hole before the offset is not in the file's length yet.
+        big.offset = offset;
+        self.pass.ledger.set_big(&self.path, Some(big))?;
+        (self.recorded, self.when) = (offset, Instant::now());
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! A worker's own things in a pass: its counts, its buffers, and how it speaks of trouble.
+
+use std::sync::atomic::Ordering;
+
+use rustix::io::Errno;
+
+use super::data::Mover;
+use super::dir::Dir;
+use super::error::{EntryError, Error};
+use super::listing::Buffer;
+use super::options::Loss;
+use super::report::{Counts, NAMED, Report};
+use super::sys::{Kind, is_full};
+use super::tree::Pass;
+use super::trouble::{Trouble, say};
+use crate::progress::Event;
+use crate::units::path_text;
+
+/// What became of an entry of the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Created(Kind),
+    Updated,
+    Meta,
+    Unchanged,
+    Skipped,
+    Vanished,
+    Failed,
+    /// It waits for the deletion of what is in its way.
+    Deferred,
+}
+
+/// One worker of a pass.
+pub(super) struct Hand<'a> {
+    pub pass: &'a Pass<'a>,
+    pub tally: Report,
+    /// Listed entries that have an outcome.
+    pub settled: u64,
+    pub mover: Mover,
+    pub scratch: Vec<u8>,
+    pub buffer: Buffer,
+    /// The entry at hand is to be kept in the backup directory before it is replaced.
+    pub aside: bool,
+    untold: (u64, u64),
+}
+
+pub(super) fn count_kind(counts: &mut Counts, kind: Kind) {
+    *match kind {
+        Kind::File => &mut counts.files,
+        Kind::Dir => &mut counts.dirs,
+        Kind::Link => &mut counts.links,
+        _ => &mut counts.specials,
+    } += 1;
+}
+
+impl<'a> Hand<'a> {
+    pub(super) fn new(pass: &'a Pass<'a>) -> Self {
+        Self {
+            pass,
+            tally: Report::default(),
+            settled: 0,
+            mover: Mover::default(),
+            scratch: Vec::new(),
+            buffer: Buffer::default(),
+            aside: false,
+            untold: (0, 0),
+        }
+    }
+
+    /// Tells progress, a little at a time.
+    pub(super) fn advance(&mut self, entries: u64, bytes: u64) {
+        self.untold.0 += entries;
+        self.untold.1 += bytes;
+        if self.untold.0 >= 64 || self.untold.1 >= 4 << 20 {
+            self.tell();
+        }
+    }
+
+    pub(super) fn tell(&mut self) {
+        let (entries, bytes) = std::mem::take(&mut self.untold);
+        // Sixteen entries' worth of work for each MiB, so that tuning sees big files too.
+        self.pass.done.fetch_add(entries + (bytes >> 16), Ordering::Relaxed);
+        if entries + bytes > 0 {
+            self.pass.work.progress.event(Event::Advance { entries, bytes });
+        }
+    }
+
+    /// Counts the outcome of a listed entry.
+    pub(super) fn settle(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Created(kind) => count_kind(&mut self.tally.created, kind),
+            Outcome::Updated => self.tally.updated += 1,
+            Outcome::Meta => self.tally.meta_updated += 1,
+            Outcome::Unchanged => self.tally.unchanged += 1,
+            Outcome::Skipped => self.tally.skipped += 1,
+            Outcome::Vanished => self.tally.vanished += 1,
+            // Counted where it was named.
+            Outcome::Failed => {}
+            Outcome::Deferred => return,
+        }
+        self.settled += 1;
+        self.advance(1, 0);
+    }
+
+    /// Counts and names an entry that could not be handled.
+    pub(super) fn fail(&mut self, dir: &Dir, name: &[u8], op: &'static str, reason: String) {
+        let path = dir.path_of(name);
+        self.pass.work.progress.event(Event::Failed { path: &path, error: &format!("cannot {op} it: {reason}") });
+        self.tally.failed += 1;
+        if self.tally.errors.len() < NAMED {
+            self.tally.errors.push(EntryError { path, op, reason });
+        }
+    }
+
+    /// What trouble means: an outcome of the entry, or the end of the pass.
+    pub(super) fn trouble(&mut self, dir: &Dir, name: &[u8], trouble: Trouble) -> Result<Outcome, Error> {
+        match trouble {
+            Trouble::Vanished => Ok(Outcome::Vanished),
+            Trouble::Source(_, Errno::ACCESS | Errno::PERM) if self.pass.options.accept.contains(&Loss::Unreadable) => {
+                let path = dir.path_of(name);
+                self.pass.work.progress.event(Event::Notice { path: &path, text: "left out: it may not be read" });
+                Ok(Outcome::Skipped)
+            }
+            Trouble::Source(op, errno) => {
+                self.fail(dir, name, op, say(errno));
+                Ok(Outcome::Failed)
+            }
+            Trouble::Dest(op, errno) => {
+                self.pass.check_destination(errno)?;
+                self.fail(dir, name, op, format!("{} (in the destination)", say(errno)));
+                Ok(Outcome::Failed)
+            }
+            Trouble::Refused(op, reason) => {
+                self.fail(dir, name, op, reason);
+                Ok(Outcome::Failed)
+            }
+            Trouble::Stop(error) => Err(error),
+        }
+    }
+}
+
+impl Pass<'_> {
+    /// Ends the pass if an error of the destination is not of one entry alone.
+    pub(super) fn check_destination(&self, errno: Errno) -> Result<(), Error> {
+        let path = || path_text(&self.dst_path);
+        if is_full(errno) {
+            return Err(Error::NoSpace { path: path() });
+        }
+        if errno == Errno::ROFS {
+            return Err(Error::ReadOnly { path: path(), reason: say(errno) });
+        }
+        if matches!(errno, Errno::STALE | Errno::NOTCONN | Errno::IO | Errno::NXIO | Errno::NODEV)
+            && let Some(root) = &self.right_fd
+        {
+            // Is it the entry, or has the whole destination gone?
+            rustix::fs::fstat(root).map_err(Error::io("stat", &self.dst_path))?;
+        }
+        Ok(())
+    }
+}
+
+/// Adds up the counts of two workers.
+pub(super) fn absorb(into: &mut Report, from: Report) {
+    let add = |a: &mut Counts, b: Counts| {
+        a.files += b.files;
+        a.dirs += b.dirs;
+        a.links += b.links;
+        a.specials += b.specials;
+    };
+    add(&mut into.listed, from.listed);
+    add(&mut into.created, from.created);
+    for (sum, count) in [
+        (&mut into.updated, from.updated),
+        (&mut into.meta_updated, from.meta_updated),
+        (&mut into.unchanged, from.unchanged),
+        (&mut into.deleted, from.deleted),
+        (&mut into.backed_up, from.backed_up),
+        (&mut into.foreign, from.foreign),
+        (&mut into.skipped, from.skipped),
+        (&mut into.vanished, from.vanished),
+        (&mut into.changed, from.changed),
+        (&mut into.failed, from.failed),
+        (&mut into.listed_bytes, from.listed_bytes),
+        (&mut into.copied_bytes, from.copied_bytes),
+        (&mut into.dest_entries, from.dest_entries),
+    ] {
+        *sum += count;
+    }
+    let room = NAMED.saturating_sub(into.errors.len());
+    into.errors.extend(from.errors.into_iter().take(room));
+}

@@ -1,0 +1,68 @@
+//! Names with a meaning of their own: the run's marker, `lost+found`, and the engine's temporary names.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::BorrowedFd;
+
+use super::claim;
+use super::sys::{Kind, Meta};
+
+const TEMP: &[u8] = b".decamp-tmp-";
+/// The magic number of ext2, ext3 and ext4.
+const EXT: u64 = 0xEF53;
+
+/// The temporary name for a new version of `name`: always the same, so that what a crash left is found again. `salt`
+/// gives another one where the source itself has an entry of the name.
+pub(super) fn temp_for(name: &[u8], salt: u8) -> CString {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(name);
+    if salt > 0 {
+        hasher.update(&[0, salt]);
+    }
+    let hex = hasher.finalize().to_hex();
+    let mut out = TEMP.to_vec();
+    out.extend_from_slice(&hex.as_bytes()[..16]);
+    // Letters and digits only.
+    CString::new(out).unwrap_or_default()
+}
+
+/// Whether a name has the exact shape of a temporary name.
+pub(super) fn is_temp(name: &[u8]) -> bool {
+    let hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+    name.strip_prefix(TEMP).is_some_and(|rest| rest.len() == 16 && rest.iter().all(hex))
+}
+
+/// Whether an entry belongs to the tool or to the file system and not to the data. `dirs` are the directory's open
+/// descriptors with its metadata, on each side where it exists.
+pub(super) fn is_special(name: &CStr, kind: Kind, is_root: bool, dirs: &[(BorrowedFd<'_>, Option<&Meta>)]) -> bool {
+    match name.to_bytes() {
+        bytes if bytes == claim::NAME.as_bytes() => is_root,
+        b"lost+found" if kind == Kind::Dir => {
+            dirs.iter().any(|(fd, meta)| meta.is_some_and(|meta| is_fs_root(*fd, meta)))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a directory is the root of a file system, and not just of a mount of a part of it where that can be told.
+fn is_fs_root(fd: BorrowedFd<'_>, meta: &Meta) -> bool {
+    match rustix::fs::fstatfs(fd) {
+        Ok(volume) if volume.f_type as u64 == EXT => meta.ino == 2,
+        _ => meta.mount_root,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn temporary_names_are_recognised_exactly() {
+        let temp = temp_for(b"some file", 0);
+        assert_eq!(temp, temp_for(b"some file", 0));
+        assert_ne!(temp, temp_for(b"some file", 1));
+        assert!(is_temp(temp.to_bytes()));
+        for other in [".decamp-tmp-", ".decamp-tmp-0123456789abcde", ".decamp-tmp-0123456789abcdeX", "a"] {
+            assert!(!is_temp(other.as_bytes()), "{other}");
+        }
+    }
+}

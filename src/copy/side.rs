@@ -1,0 +1,198 @@
+//! What scan and compare have in common: reading one side, counting it, and taking its content's digest.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::io::Errno;
+
+use super::Work;
+use super::data::fill;
+use super::dir::Dir;
+use super::error::{EntryError, Error};
+use super::report::NAMED;
+use super::sys::xattr::{self, Xattrs};
+use super::sys::{self, Kind, Meta, Target};
+use super::trouble::say;
+use crate::progress::Event;
+
+const BUFFER: usize = 256 << 10;
+
+/// What is known of an entry beside its metadata.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct More {
+    pub target: Option<CString>,
+    pub xattrs: Xattrs,
+}
+
+/// Reads what is known of an entry beside its metadata.
+pub(super) fn look(
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    kind: Kind,
+    xattrs: bool,
+    scratch: &mut Vec<u8>,
+) -> Result<More, (&'static str, Errno)> {
+    let target = match kind {
+        Kind::Link => Some(sys::read_link(dir, name).map_err(|errno| ("read the link", errno))?),
+        _ => None,
+    };
+    let xattrs = match xattrs {
+        true => xattr::read(Target::Name(dir, name), scratch).map_err(|errno| ("list the attributes of", errno))?,
+        false => Xattrs::new(),
+    };
+    Ok(More { target, xattrs })
+}
+
+/// Inodes with several names, until all were seen.
+#[derive(Debug, Default)]
+pub(super) struct Seen(Mutex<HashMap<(u64, u64), u32>>);
+
+impl Seen {
+    /// Whether this is the first name of its inode.
+    pub(super) fn is_first(&self, meta: &Meta) -> bool {
+        if meta.nlink < 2 || meta.kind == Kind::Dir {
+            return true;
+        }
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = false;
+        let unseen = seen.entry(meta.id()).or_insert_with(|| {
+            first = true;
+            meta.nlink
+        });
+        *unseen = unseen.saturating_sub(1);
+        if *unseen == 0 {
+            seen.remove(&meta.id());
+        }
+        first
+    }
+}
+
+/// How a worker tells progress and trouble.
+pub(super) struct Voice<'a> {
+    work: &'a Work<'a>,
+    done: &'a AtomicU64,
+    untold: (u64, u64),
+    pub failed: u64,
+    pub errors: Vec<EntryError>,
+}
+
+impl<'a> Voice<'a> {
+    pub(super) fn new(work: &'a Work<'a>, done: &'a AtomicU64) -> Self {
+        Self { work, done, untold: (0, 0), failed: 0, errors: Vec::new() }
+    }
+
+    pub(super) fn advance(&mut self, entries: u64, bytes: u64) {
+        self.untold.0 += entries;
+        self.untold.1 += bytes;
+        if self.untold.0 >= 64 || self.untold.1 >= 4 << 20 {
+            self.tell();
+        }
+    }
+
+    pub(super) fn tell(&mut self) {
+        let (entries, bytes) = std::mem::take(&mut self.untold);
+        self.done.fetch_add(entries + (bytes >> 16), Ordering::Relaxed);
+        if entries + bytes > 0 {
+            self.work.progress.event(Event::Advance { entries, bytes });
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), Error> {
+        Ok(self.work.cancel.check()?)
+    }
+
+    pub(super) fn fail(&mut self, dir: &Dir, name: &[u8], op: &'static str, errno: Errno) {
+        let (path, reason) = (dir.path_of(name), say(errno));
+        self.work.progress.event(Event::Failed { path: &path, error: &format!("cannot {op} it: {reason}") });
+        self.failed += 1;
+        if self.errors.len() < NAMED {
+            self.errors.push(EntryError { path, op, reason });
+        }
+    }
+}
+
+/// Adds a worker's errors to those of others.
+pub(super) fn absorb(errors: &mut Vec<EntryError>, more: Vec<EntryError>) {
+    let room = NAMED.saturating_sub(errors.len());
+    errors.extend(more.into_iter().take(room));
+}
+
+/// Reads content and takes its digest.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    first: Vec<u8>,
+    second: Vec<u8>,
+}
+
+/// Why content could not be read.
+#[derive(Debug)]
+pub(super) enum Unread {
+    Left(Errno),
+    Right(Errno),
+    Stop(Error),
+}
+
+impl Reader {
+    /// The digest of a file's content. Zero-filled parts count like any others.
+    pub(super) fn digest(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &CStr,
+        voice: &mut Voice<'_>,
+    ) -> Result<[u8; 32], Unread> {
+        self.first.resize(BUFFER, 0);
+        let fd = sys::open_read(dir, name).map_err(Unread::Left)?;
+        let mut hasher = blake3::Hasher::new();
+        let mut at = 0;
+        loop {
+            voice.check().map_err(Unread::Stop)?;
+            let count = fill(fd.as_fd(), &mut self.first, at).map_err(Unread::Left)?;
+            hasher.update(&self.first[..count]);
+            at += count as u64;
+            voice.advance(0, count as u64);
+            if count < BUFFER {
+                return Ok(*hasher.finalize().as_bytes());
+            }
+        }
+    }
+
+    /// The digests of two files' contents, read side by side and compared directly; they are equal only if every
+    /// byte is. As long as the bytes are equal, one digest stands for both.
+    pub(super) fn both(
+        &mut self,
+        left: BorrowedFd<'_>,
+        right: BorrowedFd<'_>,
+        name: &CStr,
+        voice: &mut Voice<'_>,
+    ) -> Result<([u8; 32], [u8; 32], u64), Unread> {
+        self.first.resize(BUFFER, 0);
+        self.second.resize(BUFFER, 0);
+        let one = sys::open_read(left, name).map_err(Unread::Left)?;
+        let two = sys::open_read(right, name).map_err(Unread::Right)?;
+        let mut hasher = blake3::Hasher::new();
+        let mut other: Option<blake3::Hasher> = None;
+        let mut at = 0;
+        loop {
+            voice.check().map_err(Unread::Stop)?;
+            let a = fill(one.as_fd(), &mut self.first, at).map_err(Unread::Left)?;
+            let b = fill(two.as_fd(), &mut self.second, at).map_err(Unread::Right)?;
+            if other.is_none() && self.first[..a] != self.second[..b] {
+                other = Some(hasher.clone());
+            }
+            hasher.update(&self.first[..a]);
+            if let Some(other) = &mut other {
+                other.update(&self.second[..b]);
+            }
+            at += a.max(b) as u64;
+            voice.advance(0, a.max(b) as u64);
+            if a < BUFFER && b < BUFFER {
+                let first = *hasher.finalize().as_bytes();
+                let second = other.map_or(first, |other| *other.finalize().as_bytes());
+                return Ok((first, second, at));
+            }
+        }
+    }
+}

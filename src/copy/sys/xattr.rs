@@ -1,0 +1,122 @@
+//! Extended attributes of any sort of entry, ACLs and capabilities among them, as raw bytes.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::AsRawFd;
+
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
+
+use super::{Target, proc_path};
+use crate::copy::options::Loss;
+
+/// The largest list and the largest value Linux hands out.
+const LARGEST: usize = 64 << 10;
+
+pub(in crate::copy) const CAPABILITY: &CStr = c"security.capability";
+pub(in crate::copy) const ACL_DEFAULT: &CStr = c"system.posix_acl_default";
+pub(in crate::copy) const ACL_ACCESS: &CStr = c"system.posix_acl_access";
+
+/// Attributes with their values, sorted by name.
+pub(in crate::copy) type Xattrs = Vec<(CString, Vec<u8>)>;
+
+/// Which property an attribute belongs to; `None`: not one that is copied.
+///
+/// XFS shows root its ACLs a second time, in its own form (`trusted.SGI_ACL_…`); they go with the ACLs. SELinux labels belong to the machine's policy, and `system.` attributes other than ACLs to the file system.
+pub(in crate::copy) fn property(name: &CStr) -> Option<Loss> {
+    let bytes = name.to_bytes();
+    if name == ACL_ACCESS || name == ACL_DEFAULT {
+        Some(Loss::Acl)
+    } else if name == CAPABILITY {
+        Some(Loss::Capability)
+    } else if bytes == b"security.selinux" || bytes.starts_with(b"trusted.SGI_ACL_") {
+        None
+    } else {
+        [&b"user."[..], b"trusted.", b"security."].iter().any(|p| bytes.starts_with(p)).then_some(Loss::Xattr)
+    }
+}
+
+/// Reads all attributes that are copied. A file system that knows none has none.
+///
+/// `scratch` is lent so that the usual case, no attributes, allocates nothing.
+pub(in crate::copy) fn read(target: Target<'_>, scratch: &mut Vec<u8>) -> Result<Xattrs, Errno> {
+    scratch.resize(LARGEST, 0);
+    let length = match list(target, scratch) {
+        Ok(length) => length,
+        Err(Errno::OPNOTSUPP) => 0,
+        Err(errno) => return Err(errno),
+    };
+    if length == 0 {
+        return Ok(Xattrs::new());
+    }
+    let names: Vec<CString> = scratch[..length]
+        .split_inclusive(|&byte| byte == 0)
+        .filter_map(|name| CStr::from_bytes_with_nul(name).ok())
+        .filter(|name| property(name).is_some())
+        .map(CStr::to_owned)
+        .collect();
+    let mut found = Xattrs::with_capacity(names.len());
+    for name in names {
+        match get(target, &name, scratch) {
+            Ok(length) => found.push((name, scratch[..length].to_vec())),
+            // Removed since it was listed, or an ACL that says no more than the mode.
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Whether the attribute is there.
+pub(in crate::copy) fn has(target: Target<'_>, name: &CStr) -> Result<bool, Errno> {
+    match get(target, name, &mut vec![0; LARGEST]) {
+        Ok(_) => Ok(true),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn name_path(dir: impl AsRawFd, name: &CStr) -> Vec<u8> {
+    let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
+    path.extend_from_slice(name.to_bytes());
+    path
+}
+
+fn list(target: Target<'_>, out: &mut [u8]) -> Result<usize, Errno> {
+    match target {
+        Target::Fd(fd) => rustix::fs::flistxattr(fd, out),
+        Target::Held(fd) => rustix::fs::listxattr(proc_path(fd), out),
+        Target::Name(dir, name) => rustix::fs::llistxattr(name_path(dir, name), out),
+    }
+}
+
+fn get(target: Target<'_>, attribute: &CStr, out: &mut [u8]) -> Result<usize, Errno> {
+    match target {
+        Target::Fd(fd) => rustix::fs::fgetxattr(fd, attribute, out),
+        Target::Held(fd) => rustix::fs::getxattr(proc_path(fd), attribute, out),
+        Target::Name(dir, name) => rustix::fs::lgetxattr(name_path(dir, name), attribute, out),
+    }
+}
+
+/// Sets one attribute.
+pub(in crate::copy) fn set(target: Target<'_>, attribute: &CStr, value: &[u8]) -> Result<(), Errno> {
+    let flags = XattrFlags::empty();
+    match target {
+        Target::Fd(fd) => rustix::fs::fsetxattr(fd, attribute, value, flags),
+        Target::Held(fd) => rustix::fs::setxattr(proc_path(fd), attribute, value, flags),
+        Target::Name(dir, name) => rustix::fs::lsetxattr(name_path(dir, name), attribute, value, flags),
+    }
+}
+
+/// Removes one attribute; one that is not there is removed already.
+pub(in crate::copy) fn remove(target: Target<'_>, attribute: &CStr) -> Result<(), Errno> {
+    let result = match target {
+        Target::Fd(fd) => rustix::fs::fremovexattr(fd, attribute),
+        Target::Held(fd) => rustix::fs::removexattr(proc_path(fd), attribute),
+        Target::Name(dir, name) => rustix::fs::lremovexattr(name_path(dir, name), attribute),
+    };
+    match result {
+        Err(Errno::NODATA) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,292 @@
+//! One pass over a pair of trees: checks before, the copying walk, the guard, the deleting walk, and the books after.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use rustix::fs::Mode;
+
+use super::apply::Setter;
+use super::backup::Backup;
+use super::claim;
+use super::copying::Copying;
+use super::decide::Rules;
+use super::deleting::Deleting;
+use super::dir::{Budget, Dir, IMAGED, NEW, Pair};
+use super::entry::Batch;
+use super::hand::absorb;
+use super::identity::{self, open_root};
+use super::ledger::Ledger;
+use super::links::Links;
+use super::listing::{Buffer, Listing};
+use super::options::{Foreign, Loss, Options};
+use super::report::Report;
+use super::sys::{self, Meta};
+use super::{Error, Work, check_pair, names, pool};
+use crate::progress::Event;
+use crate::units::{Stamp, path_text};
+
+/// A file of this size is resumed inside, and so often its progress is recorded.
+const BIG_FILE: u64 = 64 << 20;
+
+/// Everything a pass has and its workers share.
+pub(super) struct Pass<'a> {
+    pub options: &'a Options,
+    pub work: &'a Work<'a>,
+    pub rules: Rules,
+    pub setter: Setter<'a>,
+    pub links: Links,
+    pub ledger: Ledger<'a>,
+    /// Earlier passes have left records.
+    pub history: bool,
+    pub backup: Option<Backup>,
+    pub big_file: u64,
+    pub left_root: Meta,
+    pub right_root: Option<Meta>,
+    pub right_fd: Option<OwnedFd>,
+    pub dst_path: Vec<u8>,
+    /// Held while a chunk number is taken in a directory that another worker may be in, too.
+    pub numbering: Mutex<()>,
+    /// Inodes of the run's own whose number of names is being changed, and with it their time of change: how many
+    /// changes are not recorded yet, and the newest time known.
+    pub touched: Mutex<HashMap<(u64, u64), (u32, Stamp)>>,
+    /// Operations done, for tuning.
+    pub done: AtomicU64,
+    pub total: Mutex<(Report, u64)>,
+}
+
+/// Makes `dst` hold what `src` holds: everything below `src`, and the metadata of `src` itself. `dst` is made if only
+/// its parent exists.
+///
+/// Entries that cannot be handled are counted and named in the report; the others go on. The report is complete:
+/// what was listed and what has an outcome are compared before it is given out.
+///
+/// # Errors
+/// Before anything is done: [`Error::NotFound`], [`Error::NotDirectory`], [`Error::SameDirectory`],
+/// [`Error::DestInsideSource`], [`Error::SourceInsideDest`], [`Error::RootChanged`], [`Error::EmptySource`],
+/// [`Error::BackupElsewhere`], [`Error::BadMarker`] (of the source). While copying, what was copied stays: [`Error::NoSpace`], [`Error::ReadOnly`],
+/// [`Error::Checkpoint`], [`Error::BadRecord`], [`Error::Cancelled`], [`Error::Io`]. Before the first deletion:
+/// [`Error::TooManyDeletes`], [`Error::RootChanged`]. At the end: [`Error::CountMismatch`].
+pub fn tree(src: &Path, dst: &Path, options: &Options, work: &Work) -> Result<Report, Error> {
+    let began = Instant::now();
+    check_pair(src, dst)?;
+    let (src_path, dst_path) = (src.as_os_str().as_bytes(), dst.as_os_str().as_bytes());
+    let left_fd = open_root(src)?;
+    claim::check(&left_fd, src_path, &options.exclude)?;
+    let found = match open_root(dst) {
+        Ok(fd) => Some(fd),
+        Err(Error::NotFound { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    if let Some((left, right)) = &options.expect {
+        identity::check(src, &left_fd, left)?;
+        match &found {
+            Some(fd) => identity::check(dst, fd, right)?,
+            None => return Err(Error::NotFound { path: path_text(dst_path) }),
+        }
+    }
+    let is_new = found.is_none();
+    let right_fd = match found {
+        None if !options.dry_run => {
+            rustix::fs::mkdir(dst, Mode::from_raw_mode(0o700)).map_err(Error::io("make", dst_path))?;
+            Some(open_root(dst)?)
+        }
+        other => other,
+    };
+    let meta = |fd: &OwnedFd, path: &[u8]| sys::stat_fd(fd).map_err(Error::io("stat", path));
+    let left_root = meta(&left_fd, src_path)?;
+    let right_root = right_fd.as_ref().map(|fd| meta(fd, dst_path)).transpose()?;
+    let backup = match (&options.foreign, &right_root) {
+        (Foreign::Backup(path), Some(root)) => Backup::open(path, root.dev, options.dry_run)?,
+        _ => None,
+    };
+    let ledger = Ledger::new(work.checkpoint);
+    let rules = Rules::of(options);
+    let creator = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let clone = |fd: &OwnedFd| rustix::io::dup(fd).map_err(Error::io("open", dst_path));
+    let pass = Pass {
+        options,
+        work,
+        rules,
+        setter: Setter { accept: &options.accept, rules, creator },
+        links: Links::default(),
+        ledger,
+        history: ledger.keeps && ledger.has_history()?,
+        backup,
+        big_file: options.big_file.map_or(BIG_FILE, |bytes| bytes.0),
+        left_root,
+        right_root,
+        right_fd: right_fd.as_ref().map(clone).transpose()?,
+        dst_path: dst_path.to_vec(),
+        numbering: Mutex::new(()),
+        touched: Mutex::default(),
+        done: AtomicU64::new(0),
+        total: Mutex::default(),
+    };
+    if !options.accept.contains(&Loss::EmptySource)
+        && let Some(right) = &right_fd
+        && pass.is_bare(&left_fd, src_path)?
+        && !pass.is_bare(right, dst_path)?
+    {
+        return Err(Error::EmptySource { src: path_text(src_path), dst: path_text(dst_path) });
+    }
+    let held = pass.held(&left_fd, src, dst)?;
+
+    work.progress.event(Event::Phase("copy"));
+    let budget = Budget::of_process();
+    let root = |flags| -> Result<Arc<Dir>, Error> {
+        // Opened anew, not duplicated: duplicates share the place in the listing.
+        let open = |fd: &OwnedFd, path: &[u8]| sys::open_dir(fd, c".").map_err(Error::io("open", path));
+        let right = pass.right_fd.as_ref().map(|fd| open(fd, dst_path)).transpose()?;
+        let pair = Pair::new(Some(open(&left_fd, src_path)?), right, &budget);
+        Ok(Dir::new(None, c"".into(), (Some(pass.left_root), pass.right_root), pair, flags))
+    };
+    pass.lock().0.listed.dirs = 1;
+    let first = root(if is_new { NEW | IMAGED } else { 0 })?;
+    pool::run(&Copying(&pass), first, &budget, work.cancel, options.jobs, &pass.done)?;
+
+    let would = pass.lock().0.deleted;
+    let waiting = {
+        let total = pass.lock();
+        total.0.listed.entries() - total.1
+    };
+    if options.delete && !options.dry_run && would + waiting > 0 {
+        let dest_entries = pass.lock().0.dest_entries;
+        let limit = options.max_delete.limit(dest_entries);
+        if would > limit {
+            return Err(Error::TooManyDeletes { would, limit, dest_entries });
+        }
+        // Nothing is deleted unless both roots are what they were, held and by path: a source that was unmounted
+        // meanwhile looks empty.
+        held.check(&left_fd, pass.right_fd.as_ref())?;
+        work.progress.event(Event::Phase("delete"));
+        pass.lock().0.deleted = 0;
+        pool::run(&Deleting(&pass), root(0)?, &budget, work.cancel, options.jobs, &pass.done)?;
+    }
+    if let (Some(fd), false) = (&pass.right_fd, options.dry_run) {
+        work.progress.event(Event::Phase("sync"));
+        rustix::fs::syncfs(fd).map_err(|errno| {
+            if sys::is_full(errno) {
+                Error::NoSpace { path: path_text(dst_path) }
+            } else {
+                Error::io("sync", dst_path)(errno)
+            }
+        })?;
+        if ledger.keeps {
+            work.checkpoint.sync()?;
+        }
+    }
+    let (mut report, settled) = pass.total.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // Two books: every listed entry came to an outcome, and every outcome is one the report shows.
+    let shown = report.accounted();
+    if report.listed.entries() != settled || report.listed.entries() > shown {
+        return Err(Error::CountMismatch { listed: report.listed.entries(), accounted: settled.min(shown) });
+    }
+    report.elapsed = began.elapsed();
+    report.planned = options.dry_run;
+    Ok(report)
+}
+
+/// The roots as they were when the pass began.
+struct Held<'a> {
+    roots: [(&'a Path, identity::RootId); 2],
+}
+
+impl Held<'_> {
+    fn check(&self, left: &OwnedFd, right: Option<&OwnedFd>) -> Result<(), Error> {
+        let [(src, left_id), (dst, right_id)] = &self.roots;
+        identity::check(src, left, left_id)?;
+        right.map_or(Ok(()), |right| identity::check(dst, right, right_id))
+    }
+}
+
+impl Pass<'_> {
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, (Report, u64)> {
+        self.total.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that an inode of the run's own is about to have so many names, and so another time of change.
+    pub(super) fn touch(&self, meta: &Meta, names: u32) -> Result<(), Error> {
+        if self.ledger.keeps {
+            let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+            touched.entry(meta.id()).or_insert((0, meta.ctime)).0 += 1;
+            drop(touched);
+            self.ledger.set_unlinking(meta.id(), names)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_touched(&self, id: (u64, u64)) -> bool {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
+    }
+
+    /// Records what a batch has made. Of an inode that several workers change at once, the newest time is kept.
+    pub(super) fn keep(&self, dir: &[u8], chunk: u32, batch: &Batch, intended: bool) -> Result<(), Error> {
+        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inodes = batch.inodes.clone();
+        for (id, ctime) in &mut inodes {
+            if let Some((_, newest)) = touched.get_mut(id) {
+                *newest = (*newest).max(*ctime);
+                *ctime = *newest;
+            }
+        }
+        // Others wait with theirs, so that an older time never comes after a newer one.
+        let alone = if inodes.is_empty() {
+            drop(touched);
+            None
+        } else {
+            Some(touched)
+        };
+        self.ledger.made(dir, chunk, &batch.made, &inodes, &batch.replaced, intended)?;
+        let Some(mut touched) = alone else { return Ok(()) };
+        for (id, _) in &inodes {
+            if let Some((pending, _)) = touched.get_mut(id) {
+                *pending = pending.saturating_sub(1);
+                if *pending == 0 {
+                    touched.remove(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a worker's counts.
+    pub(super) fn add(&self, mut hand: super::hand::Hand<'_>) {
+        hand.tell();
+        let mut total = self.lock();
+        total.1 += hand.settled;
+        absorb(&mut total.0, hand.tally);
+    }
+
+    fn held<'p>(&self, left: &OwnedFd, src: &'p Path, dst: &'p Path) -> Result<Held<'p>, Error> {
+        let id =
+            |fd: &OwnedFd, path: &Path| identity::of_fd(fd).map_err(Error::io("stat", path.as_os_str().as_bytes()));
+        let left = id(left, src)?;
+        // A dry run without a destination deletes nothing, and so never looks at its identity.
+        let right = self.right_fd.as_ref().map_or_else(|| Ok(left.clone()), |fd| id(fd, dst))?;
+        Ok(Held { roots: [(src, left), (dst, right)] })
+    }
+
+    /// Whether a root holds nothing that counts.
+    fn is_bare(&self, fd: &OwnedFd, path: &[u8]) -> Result<bool, Error> {
+        let meta = sys::stat_fd(fd).map_err(Error::io("stat", path))?;
+        // A descriptor of its own: the listing must not move the offset of the one the walk uses.
+        let dir = sys::open_dir(fd, c".").map_err(Error::io("open", path))?;
+        let (mut listing, mut buffer) = (Listing::default(), Buffer::default());
+        loop {
+            let keep = |name: &std::ffi::CStr, kind| {
+                !names::is_special(name, kind, true, &[(fd.as_fd(), Some(&meta))])
+                    && !names::is_temp(name.to_bytes())
+                    && !self.options.exclude.matches(name.to_bytes(), kind == sys::Kind::Dir)
+            };
+            let more = listing.read(dir.as_fd(), &mut buffer, keep).map_err(Error::io("list", path))?;
+            if !listing.items.is_empty() || !more {
+                return Ok(listing.items.is_empty());
+            }
+        }
+    }
+}

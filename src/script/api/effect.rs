@@ -1,0 +1,166 @@
+//! One call of a mutating native: intent before, outcome after, and what happens when the outcome is not known.
+
+use serde_json::Value;
+
+use super::ctx::Ctx;
+use super::error::{Fail, Stop};
+use crate::error::{Error, Exit, Kind};
+use crate::journal::{Begun, Class, Decision, EffectId, EffectOutcome, NewEffect, crash};
+use crate::script::outcome::PlanItem;
+use crate::script::profile::Profile;
+
+/// What a native is about to do.
+pub(crate) struct Effect {
+    /// The native: `copy::tree`.
+    pub(crate) function: &'static str,
+    /// What it acts on, for people.
+    pub(crate) target: String,
+    /// What repeating it would mean.
+    pub(crate) class: Class,
+    /// What was asked for, without secrets: an effect in doubt is only taken up again by the same request.
+    pub(crate) request: Value,
+    /// How the native itself puts it back, if it can.
+    pub(crate) undo: Option<Value>,
+    /// The result to assume when a person says that it happened.
+    pub(crate) happened: Value,
+}
+
+/// What a native would do.
+pub(crate) struct Planned {
+    /// The result the script goes on with.
+    pub(crate) result: Value,
+    /// `exact`, `maybe` or `unknown`.
+    pub(crate) certainty: &'static str,
+    /// Whether it would change anything.
+    pub(crate) changes: Option<bool>,
+    /// One line for people.
+    pub(crate) summary: String,
+}
+
+/// A failure of an effect, and whether it is certain that nothing of it goes on or has half happened.
+pub(crate) struct Unfinished {
+    /// The failure.
+    pub(crate) error: Error,
+    /// Repeating it is harmless: it failed for good.
+    pub(crate) settled: bool,
+}
+
+impl From<Error> for Unfinished {
+    fn from(error: Error) -> Self {
+        Self { settled: error.kind != Kind::Cancelled, error }
+    }
+}
+
+impl Ctx {
+    /// Does `effect` once: `act` does it and says whether it changed anything, `plan` says what it would do.
+    ///
+    /// # Errors
+    /// Kind `invalid` outside a step; what `act` or `plan` failed with. Stops the script if the journal fails or the
+    /// outcome of an earlier attempt is in doubt.
+    pub(crate) fn effect(
+        &self,
+        effect: Effect,
+        plan: impl FnOnce() -> Result<Planned, Error>,
+        act: impl FnOnce() -> Result<(Value, bool), Unfinished>,
+    ) -> Result<Value, Fail> {
+        let function = effect.function;
+        let frame = Self::with_frame(|frame| {
+            let seq = frame.next_effect;
+            frame.next_effect += 1;
+            (frame.step, frame.key.clone(), seq)
+        });
+        let Some((step, key, seq)) = frame else {
+            return Err(Error::new(Kind::Invalid, format!("{function} changes things and is called outside a step"))
+                .hint("wrap it: step(\"name\", || { … }), so that it is remembered and can be resumed and undone")
+                .into());
+        };
+        match self.profile() {
+            Profile::Plan => {
+                let planned = plan()?;
+                self.state().plan.push(PlanItem {
+                    step: key,
+                    function: function.to_owned(),
+                    target: effect.target,
+                    certainty: planned.certainty,
+                    changes: planned.changes,
+                    summary: planned.summary,
+                    data: planned.result.clone(),
+                });
+                Ok(planned.result)
+            }
+            Profile::Replay => Err(Stop::ReplayEnds.into()),
+            Profile::Test => match act() {
+                Ok((result, changed)) => Ok(self.did(result, changed)),
+                Err(unfinished) => Err(unfinished.error.into()),
+            },
+            Profile::Live => {
+                let (Some(run), Some(step)) = (&self.run, step) else {
+                    return Err(Error::new(Kind::Internal, format!("{function} has no run to be recorded in")).into());
+                };
+                self.state().acted = true;
+                let begun = run.begin(NewEffect {
+                    step,
+                    seq,
+                    function: function.to_owned(),
+                    target: effect.target.clone(),
+                    class: effect.class,
+                    request: effect.request,
+                    undo: effect.undo,
+                    before: None,
+                })?;
+                match begun {
+                    Begun::Act { effect, .. } => self.act(effect, act),
+                    Begun::Done { result, .. } => Ok(result),
+                    Begun::InDoubt { effect: id, decision: Some(Decision::Retry), .. } => {
+                        run.act_again(id)?;
+                        self.act(id, act)
+                    }
+                    Begun::InDoubt { effect: id, decision: Some(Decision::Happened), .. } => {
+                        let result = effect.happened;
+                        run.settle(id, EffectOutcome::Done { result: result.clone(), reconciled: true })?;
+                        Ok(self.did(result, true))
+                    }
+                    Begun::InDoubt { decision: None, .. } => {
+                        Err(Stop::Error(in_doubt(run.id().as_str(), &key, function, &effect.target)).into())
+                    }
+                }
+            }
+        }
+    }
+
+    fn act(&self, effect: EffectId, act: impl FnOnce() -> Result<(Value, bool), Unfinished>) -> Result<Value, Fail> {
+        let Some(run) = &self.run else { return Err(Error::new(Kind::Internal, "no run").into()) };
+        match act() {
+            Ok((result, changed)) => {
+                crash::point("effect.acted");
+                run.settle(effect, EffectOutcome::Done { result: result.clone(), reconciled: false })?;
+                Ok(self.did(result, changed))
+            }
+            Err(Unfinished { error, settled }) => {
+                if settled {
+                    let error = super::error::payload(&error);
+                    let error = crate::script::value::describe(&error.into());
+                    run.settle(effect, EffectOutcome::Failed { error })?;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    fn did(&self, result: Value, changed: bool) -> Value {
+        Self::with_frame(|frame| frame.changed |= changed);
+        result
+    }
+}
+
+fn in_doubt(run: &str, key: &str, function: &str, target: &str) -> Error {
+    Error::new(
+        Kind::Conflict,
+        format!("it is not known whether {function} `{target}` of step `{key}` took effect: an earlier process ended in the middle of it"),
+    )
+    .exit(Exit::InDoubt)
+    .hint(format!("look at `{target}`, then say what you found:"))
+    .hint(format!("decamp decide {run} '{key}' happened   (it took effect: go on after it)"))
+    .hint(format!("decamp decide {run} '{key}' retry      (it did not: do it again)"))
+    .hint(format!("then: decamp resume {run}"))
+}

@@ -1,0 +1,43 @@
+//! Every function a script can call: one file a namespace, and what stands behind it beside it.
+//!
+//! A native checks and converts its arguments, calls one engine function through [`ctx::Ctx`], converts the report and
+//! the error, and does nothing else. Required values are positional, everything else is one trailing map in which an
+//! unknown key is an error. Reads return plain maps; what changes something is an [`effect`] inside a step.
+
+pub(crate) mod choices;
+pub(crate) mod command;
+pub(crate) mod copy;
+pub(crate) mod ctx;
+pub(crate) mod effect;
+pub(crate) mod error;
+pub(crate) mod flow;
+pub(crate) mod hold;
+pub(crate) mod host;
+pub(crate) mod look;
+pub(crate) mod options;
+pub(crate) mod paths;
+pub(crate) mod replay;
+pub(crate) mod step;
+pub(crate) mod tree;
+pub(crate) mod unknown;
+pub(crate) mod wait;
+pub(crate) mod wanted;
+
+use rhai::{Engine, Shared, exported_module};
+
+/// Namespaces and their builders.
+pub(super) fn register(engine: &mut Engine) {
+    engine.register_type_with_name::<host::Host>("host");
+    unknown::register(engine);
+    engine.register_global_module(Shared::new(exported_module!(flow::flow)));
+    engine.register_static_module("copy", Shared::new(exported_module!(copy::copy)));
+    engine.register_static_module("host", Shared::new(exported_module!(host::host)));
+}
+
+/// The namespaces natives live in.
+pub(super) const NAMESPACES: [&str; 2] = ["copy", "host"];
+
+/// Puts back what a native recorded for its own undo; lines for people about what was left.
+pub(super) fn undo_native(ctx: &ctx::Ctx, recorded: &serde_json::Value) -> Result<Vec<String>, error::Fail> {
+    tree::undo(ctx, recorded)
+}

@@ -1,0 +1,258 @@
+//! What stands behind `copy::tree` and `copy::root`: options, the engine call inside an effect, and their undo.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rhai::{Map, NativeCallContext};
+use serde_json::{Value, json};
+
+use super::choices::{jobs, losses, max_delete};
+use super::ctx::Ctx;
+use super::effect::{Effect, Planned, Unfinished};
+use super::error::Fail;
+use super::hold::{claim_root, lease};
+use super::options::Options;
+use super::paths::{path, text};
+use crate::copy::exclude::Exclude;
+use crate::copy::identity::RootId;
+use crate::copy::options::{self as engine, Equality, Foreign, MaxDelete};
+use crate::copy::report::Report;
+use crate::copy::{self, Work};
+use crate::error::{Error, Kind};
+use crate::journal::Class;
+use crate::progress::{Checkpoint, Forgetful};
+use crate::report::json as shown;
+use crate::script::profile::Profile;
+use crate::script::value;
+use crate::units::{Bytes, path_text, show_count};
+
+type Answer = Result<Value, Fail>;
+
+/// Options of one pass, as the script gave them.
+pub(super) struct Pass {
+    pub(super) engine: engine::Options,
+    request: Value,
+    /// A pass after another of the same run.
+    again: bool,
+}
+
+pub(super) fn pass_options(opts: Map) -> Result<Pass, Error> {
+    let request = value::encode(&opts.clone().into(), "opts").map_err(super::step::not_data)?;
+    let mut options = Options::new("copy::tree", opts);
+    let delete = options.flag("delete")?;
+    let limit = match options.any("max_delete") {
+        None => MaxDelete::default(),
+        Some(limit) => max_delete(&limit.to_string())?,
+    };
+    let backup = options.text("backup_dir")?.map(|text| path(&text)).transpose()?;
+    let foreign = match (options.text("foreign")?.as_deref(), backup) {
+        (None, Some(dir)) => Foreign::Backup(dir),
+        (None | Some("refuse"), None) => Foreign::Refuse,
+        (Some("allow"), None) => Foreign::Allow,
+        (Some(_), Some(_)) => {
+            return Err(Error::new(Kind::Invalid, "copy::tree takes either `foreign` or `backup_dir`"));
+        }
+        (Some(other), None) => {
+            return Err(
+                Error::new(Kind::Invalid, format!("`foreign` cannot be `{other}`")).hint("known: refuse, allow")
+            );
+        }
+    };
+    let expect = match options.any("roots") {
+        None => None,
+        Some(roots) => expected(&value::describe(&roots))?,
+    };
+    let engine = engine::Options {
+        delete,
+        max_delete: limit,
+        exclude: Exclude::parse(&options.texts("exclude")?)?,
+        one_file_system: options.flag("one_file_system")?,
+        equality: if options.flag("checksum")? { Equality::Content } else { Equality::Meta },
+        accept: losses(&options.texts("accept")?)?,
+        jobs: jobs(&mut options)?,
+        foreign,
+        dry_run: options.flag("dry_run")?,
+        more_follow: options.flag("more_follow")?,
+        expect,
+        ..engine::Options::default()
+    };
+    let again = options.flag("again")?;
+    options.done()?;
+    Ok(Pass { engine, request, again })
+}
+
+fn expected(roots: &Value) -> Result<Option<(RootId, RootId)>, Error> {
+    let id = |key: &str| roots.get(key).and_then(Value::as_str).map(str::parse::<RootId>).transpose();
+    let (source, dest) = (id("source")?, id("dest")?);
+    Ok(source.zip(dest))
+}
+
+/// `copy::tree(src, dst, opts)`.
+pub(super) fn copy(context: &NativeCallContext<'_>, src: &str, dst: &str, opts: Map) -> Answer {
+    let ctx = Ctx::of(context)?;
+    let pass = pass_options(opts)?;
+    let (source, dest) = (path(src)?, path(dst)?);
+    let cancel = ctx.cancel();
+    let store = progress_store(&ctx)?;
+    let work = Work { progress: &*ctx.call.progress, checkpoint: &*store, cancel: &cancel };
+    if pass.engine.dry_run {
+        let report = copy::tree(&source, &dest, &pass.engine, &work).map_err(Error::from)?;
+        let (would, dest_entries) = (report.deleted, report.dest_entries);
+        let limit = pass.engine.max_delete.limit(dest_entries);
+        if pass.engine.delete && would > limit {
+            return Err(Error::from(copy::Error::TooManyDeletes { would, limit, dest_entries }).into());
+        }
+        return Ok(shown::report(&report));
+    }
+    if ctx.profile() == Profile::Live {
+        lease(&ctx, &source, &dest)?;
+    }
+    let backup = match &pass.engine.foreign {
+        Foreign::Backup(dir) => Some(text(dir)),
+        Foreign::Refuse | Foreign::Allow => None,
+    };
+    let root = copy::root_id(&dest).map(|id| id.to_string()).ok();
+    let effect = Effect {
+        function: "copy::tree",
+        target: format!("{} → {}", text(&source), text(&dest)),
+        class: Class::Converge,
+        request: json!({ "src": text(&source), "dst": text(&dest), "opts": pass.request }),
+        undo: Some(
+            json!({ "native": "copy::tree", "src": text(&source), "dst": text(&dest), "backup": backup, "root": root }),
+        ),
+        happened: Value::Null,
+    };
+    let plan = || {
+        if pass.again {
+            let nothing = Report { planned: true, ..Report::default() };
+            let summary = "what has changed until then".to_owned();
+            return Ok(Planned { result: shown::report(&nothing), certainty: "unknown", changes: None, summary });
+        }
+        let mut options = pass.engine.clone();
+        options.dry_run = true;
+        let mut report = copy::tree(&source, &dest, &options, &work)?;
+        if dest.symlink_metadata().is_err() {
+            // The root itself is made by `copy::root`, which the plan lists; the copy only dresses it.
+            report.created.dirs -= report.created.dirs.min(1);
+            report.meta_updated += 1;
+        }
+        Ok(Planned {
+            result: shown::report(&report),
+            certainty: "exact",
+            changes: Some(changes(&report)),
+            summary: summary(&report),
+        })
+    };
+    let act = || {
+        claim_root(&ctx, &dest, pass.engine.expect.as_ref().map(|(_, dest)| dest))?;
+        let report = copy::tree(&source, &dest, &pass.engine, &work).map_err(Error::from)?;
+        Ok::<_, Unfinished>((shown::report(&report), changes(&report)))
+    };
+    ctx.effect(effect, plan, act)
+}
+
+fn changes(report: &Report) -> bool {
+    report.created.entries() + report.updated + report.meta_updated + report.deleted > 0
+}
+
+fn summary(report: &Report) -> String {
+    format!(
+        "{} entries to make, {} to replace, {} to change, {} to delete, {} to write, {} unchanged",
+        show_count(report.created.entries()),
+        show_count(report.updated),
+        show_count(report.meta_updated),
+        show_count(report.deleted),
+        Bytes(report.copied_bytes),
+        show_count(report.unchanged),
+    )
+}
+
+/// Where the engine remembers: the run's own store, or nowhere.
+pub(super) fn progress_store(ctx: &Ctx) -> Result<Arc<dyn Checkpoint>, Fail> {
+    match (&ctx.run, ctx.profile()) {
+        (Some(run), Profile::Live) => Ok(Arc::new(run.progress()?)),
+        _ => Ok(Arc::new(Forgetful)),
+    }
+}
+
+/// `copy::root(dst)`.
+pub(super) fn make_root(context: &NativeCallContext<'_>, dst: &str) -> Answer {
+    let ctx = Ctx::of(context)?;
+    let dest = path(dst)?;
+    let effect = Effect {
+        function: "copy::root",
+        target: text(&dest),
+        class: Class::Converge,
+        request: json!({ "dst": text(&dest) }),
+        undo: Some(json!({ "native": "copy::root", "dst": text(&dest), "existed": dest.symlink_metadata().is_ok() })),
+        happened: Value::Null,
+    };
+    let result = |made: bool| json!({ "made": made, "path": text(&dest) });
+    let failed = |error: std::io::Error| {
+        let kind = match error.kind() {
+            std::io::ErrorKind::NotFound => Kind::NotFound,
+            std::io::ErrorKind::PermissionDenied => Kind::Denied,
+            _ => Kind::Io,
+        };
+        Error::new(kind, format!("cannot make the directory `{}`", text(&dest))).because(error)
+    };
+    let plan = || {
+        let missing = dest.symlink_metadata().is_err();
+        let summary = if missing { "to be made" } else { "is there" };
+        Ok(Planned { result: result(missing), certainty: "exact", changes: Some(missing), summary: summary.into() })
+    };
+    let act = || match std::fs::create_dir(&dest) {
+        Ok(()) => Ok((result(true), true)),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && dest.is_dir() => Ok((result(false), false)),
+        Err(error) => Err(Unfinished::from(failed(error))),
+    };
+    ctx.effect(effect, plan, act)
+}
+
+/// Puts back what `copy::tree` and `copy::root` did, from what they recorded; lines for people about what was left.
+pub(crate) fn undo(ctx: &Ctx, recorded: &Value) -> Result<Vec<String>, Fail> {
+    let field = |key: &str| recorded.get(key).and_then(Value::as_str);
+    let dest = path(field("dst").unwrap_or_default())?;
+    if field("native") == Some("copy::root") {
+        return undo_root(ctx, &dest, recorded.get("existed") == Some(&Value::Bool(true)));
+    }
+    let source = path(field("src").unwrap_or_default())?;
+    let backup = field("backup").map(path).transpose()?;
+    let root = field("root").map(str::parse::<RootId>).transpose().map_err(Error::from)?;
+    if dest.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        // Removed by an undo before this one, or by somebody else: there is nothing to take back any more.
+        let lost = backup.map(|backup| format!("{}: does not exist; look into {}", text(&dest), text(&backup)));
+        return Ok(lost.into_iter().collect());
+    }
+    claim_root(ctx, &dest, root.as_ref())?;
+    let store = progress_store(ctx)?;
+    let cancel = ctx.cancel();
+    let work = Work { progress: &*ctx.call.progress, checkpoint: &*store, cancel: &cancel };
+    let undone = copy::undo(&dest, &source, backup.as_deref(), root.as_ref(), &work).map_err(Error::from)?;
+    let mut lines: Vec<String> =
+        undone.named.iter().map(|(path, why)| format!("{}: left: {why}", path_text(path))).collect();
+    lines.extend(
+        undone.errors.iter().map(|error| format!("{}: {}: {}", path_text(&error.path), error.op, error.reason)),
+    );
+    let named = u64::try_from(lines.len()).unwrap_or(u64::MAX);
+    if let Some(more @ 1..) = (undone.left + undone.failed).checked_sub(named) {
+        lines.push(format!("and {} more", show_count(more)));
+    }
+    Ok(lines)
+}
+
+fn undo_root(ctx: &Ctx, dest: &Path, existed: bool) -> Result<Vec<String>, Fail> {
+    if existed {
+        return Ok(Vec::new());
+    }
+    // The run's own marker is in it.
+    let claim = dest.canonicalize().ok().and_then(|full| ctx.state().claims.remove(&full));
+    if let Some(claim) = claim {
+        claim.release().map_err(Error::from)?;
+    }
+    Ok(match std::fs::remove_dir(dest) {
+        Ok(()) => Vec::new(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => vec![format!("{}: left: {error}", text(dest))],
+    })
+}

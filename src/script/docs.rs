@@ -1,0 +1,207 @@
+//! Documentation of everything a script can call, taken from the functions' own doc comments.
+
+use rhai::{AST, Engine};
+
+use super::{api, embedded, engine};
+
+/// One documented function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doc {
+    /// Full name: `copy::tree`, `step`, `host.exec`, `std/passes::until_small`.
+    pub name: String,
+    /// Every way to call it.
+    pub signatures: Vec<String>,
+    /// The first sentence.
+    pub summary: String,
+    /// Sections in order: heading (`Shape`, `Units`, `Effects`, `Errors`, `Source`, `Example`) and text.
+    pub sections: Vec<(String, String)>,
+}
+
+impl Doc {
+    /// Text of the section `heading`.
+    #[must_use]
+    pub fn section(&self, heading: &str) -> Option<&str> {
+        self.sections.iter().find(|(name, _)| name == heading).map(|(_, text)| text.as_str())
+    }
+}
+
+/// Every native and every function of the standard modules.
+pub(super) fn all() -> Vec<Doc> {
+    let engine = engine::bare();
+    let mut docs = natives(&engine);
+    for module in embedded::module_names() {
+        let text = embedded::module(&module).unwrap_or_default();
+        // A module that does not compile is found by the tests and by `check`; here it has nothing to say.
+        if let Ok(ast) = engine.compile(&text) {
+            docs.extend(of_module(&format!("std/{module}"), &ast));
+        }
+    }
+    docs
+}
+
+/// The natives registered in `engine`, by name.
+pub(super) fn natives(engine: &Engine) -> Vec<Doc> {
+    let mut docs: Vec<Doc> = engine.collect_fn_metadata(
+        None,
+        |info| {
+            let comments: String = info.metadata.comments.iter().map(|line| format!("{line}\n")).collect();
+            // Of several overloads one carries the documentation.
+            (!comments.is_empty() && info.script.is_none())
+                .then(|| parse(&full_name(&info.namespace, &info.metadata.name), &comments))
+        },
+        false,
+    );
+    docs.sort_by(|a, b| a.name.contains("::").cmp(&b.name.contains("::")).then_with(|| a.name.cmp(&b.name)));
+    docs.dedup_by(|a, b| a.name == b.name);
+    docs
+}
+
+fn full_name(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}::{name}") }
+}
+
+/// The documented functions of a script module.
+fn of_module(module: &str, ast: &AST) -> Vec<Doc> {
+    let mut docs: Vec<Doc> = ast
+        .iter_functions()
+        .filter(|def| !def.name.contains('$') && def.access == rhai::FnAccess::Public)
+        .map(|def| {
+            let mut doc = parse(&format!("{module}::{}", def.name), &def.comments.join("\n"));
+            if doc.signatures.is_empty() {
+                doc.signatures.push(format!("{}({})", def.name, def.params.join(", ")));
+            }
+            doc
+        })
+        .collect();
+    docs.sort_by(|a, b| a.name.cmp(&b.name));
+    docs
+}
+
+/// Every name with the numbers of parameters it takes, natives and Rhai's own functions alike.
+pub(super) fn arities(engine: &Engine) -> std::collections::BTreeMap<String, std::collections::BTreeSet<usize>> {
+    let mut known: std::collections::BTreeMap<String, std::collections::BTreeSet<usize>> = Default::default();
+    let all = engine.collect_fn_metadata(
+        None,
+        |info| {
+            let spaced = api::NAMESPACES.contains(&info.namespace.as_str());
+            let name = full_name(if spaced { &info.namespace } else { "" }, &info.metadata.name);
+            Some((name, info.metadata.name.to_string(), info.metadata.num_params))
+        },
+        true,
+    );
+    for (name, bare, params) in all {
+        known.entry(name).or_default().insert(params);
+        // Methods of handles are called without their namespace.
+        known.entry(format!(".{bare}")).or_default().insert(params);
+    }
+    known
+}
+
+/// Splits a doc comment into its summary and sections.
+fn parse(name: &str, comments: &str) -> Doc {
+    let lines = comments.lines().map(|line| {
+        let line = line.trim_start().trim_start_matches("///");
+        line.strip_prefix(' ').unwrap_or(line)
+    });
+    let mut summary = String::new();
+    let mut sections: Vec<(String, String)> = Vec::new();
+    let mut fenced = false;
+    for line in lines {
+        fenced ^= line.trim_start().starts_with("```");
+        match line.strip_prefix("# ") {
+            Some(heading) if !fenced => sections.push((heading.trim().to_owned(), String::new())),
+            _ => match sections.last_mut() {
+                Some((_, text)) => {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+                // What follows the first paragraph is more than a summary.
+                None if line.trim().is_empty() && !summary.is_empty() => {
+                    sections.push(("Description".to_owned(), String::new()));
+                }
+                None => {
+                    summary.push_str(line.trim());
+                    summary.push(' ');
+                }
+            },
+        }
+    }
+    for (_, text) in &mut sections {
+        *text = text.trim_matches('\n').to_owned();
+    }
+    sections.retain(|(heading, text)| heading != "Description" || !text.is_empty());
+    let summary = summary.trim().to_owned();
+    let shape = sections.iter().find(|(heading, _)| heading == "Shape").map(|(_, text)| text.as_str());
+    let signatures: Vec<String> = shape
+        .unwrap_or_default()
+        .lines()
+        .take_while(|line| !line.starts_with("opts") && !line.starts_with("result"))
+        .map(str::to_owned)
+        .collect();
+    let dotted = signatures.first().and_then(|line| line.split('(').next()).filter(|called| called.contains('.'));
+    Doc { name: dotted.unwrap_or(name).to_owned(), signatures, summary, sections }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_native_is_documented_with_its_errors_and_an_example() {
+        let docs = natives(&engine::bare());
+        assert!(docs.len() >= 15, "{}", docs.len());
+        for doc in &docs {
+            assert!(doc.section("Errors").is_some(), "{} has no Errors section", doc.name);
+            assert!(doc.section("Example").is_some(), "{} has no Example section", doc.name);
+            assert!(!doc.signatures.is_empty(), "{} has no Shape section", doc.name);
+            assert!(doc.summary.ends_with('.'), "{}: {}", doc.name, doc.summary);
+        }
+    }
+
+    /// Every example runs, in a directory `tmp` that holds a tree `a` of three files and an empty directory `b`.
+    #[test]
+    fn every_example_runs() {
+        for doc in all() {
+            let Some(example) = doc.section("Example") else { continue };
+            let code: String =
+                example.lines().filter(|line| !line.starts_with("```")).map(|line| format!("{line}\n")).collect();
+            let tmp = tempfile::tempdir().unwrap();
+            for name in ["one", "two", "three"] {
+                std::fs::create_dir_all(tmp.path().join("a")).unwrap();
+                std::fs::write(tmp.path().join("a").join(name), name).unwrap();
+            }
+            std::fs::create_dir(tmp.path().join("b")).unwrap();
+            if let Err(error) = crate::script::run::example(&code, tmp.path()) {
+                panic!("the example of {} fails: {} {:?}\n{code}", doc.name, error.message, error.causes());
+            }
+        }
+    }
+
+    #[test]
+    fn every_overload_belongs_to_a_documented_function() {
+        let engine = engine::bare();
+        let documented: Vec<String> =
+            natives(&engine).into_iter().map(|doc| doc.name.rsplit(['.', ':']).next().unwrap().to_owned()).collect();
+        let all = engine.collect_fn_metadata(None, |info| Some(info.metadata.name.to_string()), false);
+        // What makes an unknown value printable, and useless for anything else, is no function to call.
+        let own = |name: &str| {
+            name.starts_with(|c: char| c.is_alphabetic()) && !name.starts_with("to_") && !name.contains('$')
+        };
+        for name in all.into_iter().filter(|name| own(name)) {
+            assert!(documented.contains(&name), "{name} is not documented");
+        }
+    }
+
+    #[test]
+    fn every_standard_function_is_documented() {
+        let docs: Vec<Doc> = all().into_iter().filter(|doc| doc.name.starts_with("std/")).collect();
+        for doc in docs {
+            assert!(
+                !doc.summary.is_empty() && doc.section("Errors").is_some(),
+                "{} lacks a summary or Errors",
+                doc.name
+            );
+        }
+    }
+}

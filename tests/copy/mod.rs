@@ -1,0 +1,13 @@
+//! The tree engine against real file systems, with an eye of its own.
+
+mod deep;
+mod engine;
+mod exclude;
+mod faults;
+mod fidelity;
+mod judges;
+mod kit;
+mod ledger;
+mod limits;
+mod memory;
+mod passes;
