@@ -28,7 +28,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
-    let found = script::check(&args.files);
+    let found = script::check(&args.files)?;
     let of = |severity| found.iter().filter(|finding| finding.severity == severity).count() as u64;
     let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));
     ctx.result(|| text(&found, args.files.len() as u64, ctx.out), || data(&found, errors, warnings));

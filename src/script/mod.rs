@@ -161,9 +161,11 @@ pub fn abandon(run: &str, call: &Call) -> Result<(), Error> {
 }
 
 /// Checks script files; `std/…` imports and relative ones are followed.
-#[must_use]
-pub fn check(files: &[PathBuf]) -> Vec<Finding> {
-    run::on_script_thread(|| Ok(check::files(files))).unwrap_or_default()
+///
+/// # Errors
+/// `internal` if the check itself failed: no findings would look like a clean script.
+pub fn check(files: &[PathBuf]) -> Result<Vec<Finding>, Error> {
+    run::on_script_thread(|| Ok(check::files(files)))
 }
 
 /// Documentation of every function a script can call, natives first, then the standard modules.
