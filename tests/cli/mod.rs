@@ -3,6 +3,7 @@
 mod compare;
 mod copy;
 mod execute;
+mod faults;
 mod help;
 mod output;
 mod refusals;
