@@ -111,17 +111,31 @@ fn a_run_of_another_user_is_named() {
     }
     let Some((user, home)) = other_home() else { return };
     let state = home.join(".local/state/decamp");
-    if state.exists() {
-        return;
-    }
-    let run = Journal::open(&state).unwrap().create(new_run()).unwrap();
+    let fresh = !state.exists();
+    let journal = Journal::open(&state).unwrap();
+    let run = journal.create(new_run()).unwrap();
     run.finish(RunEnd::Failed { error: json!({ "message": "it broke" }) }).unwrap();
-    let id = run.id().to_string();
+    let id = run.id().clone();
     drop(run);
-    let ran = Decamp::new().arg("resume").spawn().wait();
-    fs::remove_dir_all(&state).unwrap();
-    assert_eq!(ran.status, 2, "{ran:?}");
-    assert!(ran.stderr.contains(&id) && ran.stderr.contains(&format!("sudo -u {user}")), "{}", ran.stderr);
+    let resume = || Decamp::new().arg("resume").spawn().wait();
+    // Another state directory of one's own is named with its place, one of somebody else with the user.
+    let own = resume();
+    let theirs = fresh.then(|| {
+        std::os::unix::fs::chown(&state, Some(4_321), Some(4_321)).unwrap();
+        resume()
+    });
+    if fresh {
+        drop(journal);
+        fs::remove_dir_all(&state).unwrap();
+    } else {
+        journal.abandon(&id).unwrap();
+    }
+    let flag = format!("--state-dir {}", state.display());
+    for (ran, words) in [(Some(own), flag), (theirs, format!("sudo -u {user}"))] {
+        let Some(ran) = ran else { continue };
+        assert_eq!(ran.status, 2, "{ran:?}");
+        assert!(ran.stderr.contains(id.as_str()) && ran.stderr.contains(&words), "{}", ran.stderr);
+    }
 }
 
 /// A user of this machine with a home directory of its own.
