@@ -315,7 +315,7 @@ fn as_ordinary_user(test: &str, prepare: impl FnOnce(&Path)) -> Option<PathBuf> 
     const USER: u32 = 4_321;
     dress::own(dir.path(), USER, USER);
     let program = dir.path().join("tests-of-decamp");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    crate::support::env::copy_program(&std::env::current_exe().unwrap(), &program);
     dress::mode(&program, 0o755);
     let done = Command::new("setpriv")
         .args([&format!("--reuid={USER}"), &format!("--regid={USER}"), "--clear-groups", "--"])
