@@ -5,18 +5,20 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [`units`] [`cancel`] [`progress`] | quantities and paths · asking work to stop · how engines report and remember |
+//! | [`units`] [`cancel`] [`progress`] [`rate`] | quantities and paths · asking work to stop · how engines report and remember · how fast they may go |
 //! | [`copy`] | the tree engine: walk, decide, copy, compare, undo |
+//! | `redact` | keeps the values of secrets out of what is shown and kept |
 //! | `journal` | runs, steps, effects, leases: what a run remembers |
 //! | `host` | where commands run |
 //! | `script` | the Rhai side: engine, resolver, parameters, checks, diagnosis, documentation |
 //! | `script::api` | every function a script can call, one file a namespace |
+//! | `repl` | the functions of scripts, one line at a time |
 //! | `report` | progress and results, for people and as JSON |
 //! | `cli` | the command line, one file a subcommand |
 //! | `error` | the one place that words errors for people and picks the exit code |
 //!
 //! Arrows point one way, and `tests/architecture.rs` holds them:
-//! `main → cli → script → {host journal report}`; `script → copy → {units cancel progress}`.
+//! `main → cli → repl → script → {host journal report}`; `script → copy → {units cancel progress rate}`.
 //!
 //! The engines and what they stand on are synchronous, know nothing of scripts, terminals or databases, and compile
 //! alone with `--no-default-features --features agent`.
@@ -27,6 +29,7 @@ compile_error!("decamp runs on Linux only: it relies on Linux's own calls to kee
 pub mod cancel;
 pub mod copy;
 pub mod progress;
+pub mod rate;
 pub mod units;
 
 #[cfg(feature = "full")]
@@ -37,6 +40,10 @@ pub mod error;
 pub mod host;
 #[cfg(feature = "full")]
 pub mod journal;
+#[cfg(feature = "full")]
+pub mod redact;
+#[cfg(feature = "full")]
+pub mod repl;
 #[cfg(feature = "full")]
 pub mod report;
 #[cfg(feature = "full")]

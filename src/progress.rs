@@ -13,6 +13,8 @@ pub enum Event<'a> {
     Advance { entries: u64, bytes: u64 },
     /// One entry could not be handled; the engine goes on with the others and counts it in its report.
     Failed { path: &'a [u8], error: &'a str },
+    /// How many bytes a second may be moved from here on; `None`: as many as can be.
+    Limit(Option<u64>),
     /// Something an operator should know, and that is not an error.
     Notice { path: &'a [u8], text: &'a str },
 }
@@ -21,6 +23,11 @@ pub enum Event<'a> {
 pub trait Progress: Send + Sync {
     /// Takes one event.
     fn event(&self, event: Event<'_>);
+
+    /// A receiver for work that goes on beside other work, each with phases of its own; `None`: one for all will do.
+    fn lane(&self) -> Option<Box<dyn Progress>> {
+        None
+    }
 }
 
 /// Ignores every event.

@@ -16,20 +16,23 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Words the errors of every room below the scripts, so it knows them all.
     ("error", &["host", "edit", "journal"]),
     ("report", &["copy", "block", "error"]),
-    ("journal", &["units", "cancel", "progress"]),
+    // Every place where something is shown or kept takes the values of secrets out.
+    ("redact", &["units"]),
+    ("journal", &["units", "cancel", "progress", "redact"]),
     ("edit", &["units", "cancel", "progress"]),
     ("host", &["agent", "k8s"]),
     ("k8s", &["units", "cancel", "progress"]),
     ("agent", &["copy", "block"]),
-    ("copy", &["units", "cancel", "progress"]),
-    ("block", &["units", "cancel", "progress"]),
+    ("copy", &["units", "cancel", "progress", "rate"]),
+    ("block", &["units", "cancel", "progress", "rate"]),
+    ("rate", &["units", "cancel"]),
     ("units", &[]),
     ("cancel", &[]),
     ("progress", &[]),
 ];
 
 /// The far side and what it is made of: no scripts, no database, no command line, no other runtime than threads.
-const ENGINES: &[&str] = &["units", "cancel", "progress", "copy", "block", "agent"];
+const ENGINES: &[&str] = &["units", "cancel", "progress", "rate", "copy", "block", "agent"];
 
 /// Names, and the only places (below `src/`) they may stand in.
 const PLACES: &[(&str, &[&str])] = &[

@@ -7,5 +7,6 @@ mod cli;
 mod copy;
 mod journal;
 mod readme;
+mod repl;
 mod script;
 mod support;

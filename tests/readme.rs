@@ -10,7 +10,8 @@
 //! - `sh`: every line is a command; nothing is compared but success.
 //! - either with `no-run` behind the language: not run. The block begins with a comment `# not run: reason`.
 //! - `rhai`: must pass `decamp check`.
-//! - `toml`, `json`, `text` and blocks without a language are not run.
+//! - `toml` with the name of a file behind it: written to that file, for the commands that follow.
+//! - other `toml`, `json`, `text` and blocks without a language are not run.
 //!
 //! The directory holds a small tree `data/` to move; the home directory has a small `.cargo/registry` and
 //! `.rustup/toolchains`, and `rustc --print sysroot` names a directory in the latter.
@@ -139,6 +140,10 @@ fn complaints(page: &str) -> Vec<String> {
                     wrong.push(at(format!("`decamp check` refuses it:\n{}{}", ran.stdout, ran.stderr)));
                 }
             }
+            "toml" if block.words.len() > 1 => {
+                let text = block.text.join("\n") + "\n";
+                fs::write(place.dir().join(&block.words[1]), text).unwrap();
+            }
             "" | "toml" | "json" | "text" => {}
             other => wrong.push(at(format!("blocks of `{other}` have no convention in tests/readme.rs"))),
         }
@@ -180,6 +185,15 @@ $ rm -rf /
 ```
 ```text
 $ false
+```
+```toml site.toml
+[params]
+a = 1
+```
+```console
+$ cat site.toml
+[params]
+a = 1
 ```";
     let wrong = complaints(good);
     assert!(wrong.is_empty(), "{wrong:#?}");

@@ -14,7 +14,10 @@ use crate::script::outcome::{Call, Say};
 
 /// Give a run up: free its targets and leave everything as it is
 #[derive(Debug, clap::Args)]
-#[command(after_help = "An abandoned run can be neither resumed nor undone.\n\nExample:\n  decamp abandon 4f1c09aa")]
+#[command(
+    after_help = "An abandoned run can be neither resumed nor undone. As long as a command of it still runs, it is \
+                        not abandoned (exit code 7).\n\nExample:\n  decamp abandon 4f1c09aa"
+)]
 pub(crate) struct Args {
     /// The run: its name, or a beginning or end of it that no other run has
     run: String,
@@ -31,6 +34,10 @@ pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
         let message = format!("run {id} is over ({}): there is nothing to abandon", found.summary.state());
         return Err(Error::new(Kind::Invalid, message).hint(format!("see what it did: decamp show {id}")));
     }
+    // Its targets would be free while the command still works on them.
+    script::at_rest(&reader, &found)
+        .map_err(|error| error.hint(format!("or, once it has ended: decamp abandon {id}{}", ctx.state_flag())))?;
+    let held = script::held(&reader.events(&id)?);
     let about = format!("run {id} of {} ({})", found.summary.script, found.summary.state());
     if !args.yes {
         if !ctx.interactive() {
@@ -38,6 +45,9 @@ pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
                 .hint(format!("decamp abandon {id} --yes{}", ctx.state_flag())));
         }
         tell(&format!("{about}: what it did stays as it is, and can no longer be resumed or undone by decamp"));
+        for step in &held {
+            tell(&holds(step));
+        }
         for lease in found.leases.iter().filter(|lease| lease.released_ms.is_none()) {
             tell(&format!("  frees {}", crate::units::path_text(&lease.target.path)));
         }
@@ -47,25 +57,28 @@ pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
         }
     }
     let call = Call {
-        state: ctx.state_dir()?,
-        approve: Vec::new(),
         yes: args.yes,
-        accept_script_change: false,
-        amend: Vec::new(),
-        progress: Arc::new(crate::progress::Silent),
         cancel: ctx.cancel.clone(),
-        ask: None,
         say: Arc::new(|say| {
             if let Say::Line(text) = say {
                 tell(text);
             }
         }),
         argv: ctx.argv.clone(),
+        ..Call::quiet(ctx.state_dir()?)
     };
     script::abandon(id.as_str(), &call)?;
     ctx.result(
-        || format!("abandoned run {id}; its targets are free"),
-        || json!({ "run": id.as_str(), "status": "abandoned" }),
+        || {
+            let lines = held.iter().map(|step| format!("\n{}", holds(step)));
+            format!("abandoned run {id}; its targets are free{}", lines.collect::<String>())
+        },
+        || json!({ "run": id.as_str(), "status": "abandoned", "held": held }),
     );
     Ok(Exit::Success)
+}
+
+/// What nobody will give back any more.
+fn holds(step: &str) -> String {
+    format!("step `{step}` still holds what it took (it was neither released nor undone): give it back by hand")
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -9,6 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crate::copy::exclude::Exclude;
 use crate::copy::options::{Loss, MaxDelete};
 use crate::error::Error;
+use crate::units::parse_duration;
 
 /// Which entries of a tree are looked at, and by how many workers.
 #[derive(Debug, Args)]
@@ -48,6 +50,11 @@ impl Accept {
 
 fn losses() -> impl TypedValueParser<Value = Loss> {
     PossibleValuesParser::new(Loss::ALL.map(Loss::name)).try_map(|name| Loss::from_name(&name).ok_or("not a property"))
+}
+
+/// Reads a span of time.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
 }
 
 /// Reads `100` or `5%`.

@@ -13,6 +13,7 @@ use crate::copy::report::{Probe, Report, Shortfall};
 use crate::copy::{self, Work};
 use crate::error::{BY_HAND, Error, Exit, Kind, cannot_hold, kind_of};
 use crate::progress::{Event, Forgetful, Progress};
+use crate::rate::Rate;
 use crate::report::output::tell;
 use crate::report::{human, json};
 use crate::units::{path_text, show_count};
@@ -54,6 +55,9 @@ pub(crate) struct Args {
     dry_run: bool,
 
     #[command(flatten)]
+    rate: super::rate::RateFlag,
+
+    #[command(flatten)]
     accept: Accept,
 
     #[command(flatten)]
@@ -61,6 +65,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
+    let max_rate = args.rate.max_rate.and_then(|limit| limit.0);
     let options = Options {
         delete: args.delete,
         max_delete: args.max_delete.unwrap_or_default(),
@@ -71,6 +76,7 @@ pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
         jobs: args.walk.jobs,
         foreign: args.backup_dir.map_or(Foreign::Allow, Foreign::Backup),
         dry_run: args.dry_run,
+        rate: Rate::new(max_rate),
         ..Options::default()
     };
     copy::check_pair(&args.src, &args.dst)?;
@@ -86,6 +92,7 @@ pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
     stop_on_signals(&ctx.cancel)?;
     let live = ctx.live();
     let progress = live.progress();
+    progress.event(Event::Limit(max_rate.map(|bytes| bytes.0)));
     let work = Work { progress: &*progress, checkpoint: &Forgetful, cancel: &ctx.cancel };
     let done = pass(&args.src, &args.dst, &options, &work);
     let seen = live.finish();

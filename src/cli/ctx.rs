@@ -60,8 +60,8 @@ impl Ctx {
     pub(crate) fn result(&self, text: impl FnOnce() -> String, value: impl FnOnce() -> Value) {
         match self.format() {
             Format::Text => self.output.line(&text()),
-            Format::Json => self.output.line(&format!("{:#}", document(value()))),
-            Format::Ndjson => self.output.line(&document(json!({ "event": "result", "result": value() })).to_string()),
+            Format::Json => self.output.json(document(value()), true),
+            Format::Ndjson => self.output.json(document(json!({ "event": "result", "result": value() })), false),
         }
     }
 
@@ -69,7 +69,7 @@ impl Ctx {
     pub(crate) fn item(&self, text: impl FnOnce() -> String, event: impl FnOnce() -> Value) {
         match self.format() {
             Format::Text => self.output.line(&text()),
-            Format::Json | Format::Ndjson => self.output.line(&document(event()).to_string()),
+            Format::Json | Format::Ndjson => self.output.json(document(event()), false),
         }
     }
 
@@ -94,9 +94,9 @@ impl Ctx {
         let (run, error) = (self.run.get(), error.to_json());
         match self.format() {
             Format::Text => {}
-            Format::Json => self.output.line(&format!("{:#}", document(json!({ "run": run, "error": error })))),
+            Format::Json => self.output.json(document(json!({ "run": run, "error": error })), true),
             Format::Ndjson => {
-                self.output.line(&document(json!({ "event": "error", "run": run, "error": error })).to_string());
+                self.output.json(document(json!({ "event": "error", "run": run, "error": error })), false);
             }
         }
     }

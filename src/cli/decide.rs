@@ -6,6 +6,8 @@ use super::ctx::Ctx;
 use super::state;
 use crate::error::{Error, Exit};
 use crate::journal::{Decision, Journal};
+use crate::script;
+use crate::script::session::is_session;
 
 /// Say what became of a step whose outcome is unknown
 #[derive(Debug, clap::Args)]
@@ -32,14 +34,27 @@ enum Answer {
 }
 
 pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
-    let (_, id) = state::find(ctx, &args.run)?;
+    let (reader, id) = state::find(ctx, &args.run)?;
+    let found = reader.run(&id)?;
+    script::at_rest(&reader, &found)?;
+    let session = is_session(&found.summary.script, found.summary.script_path.as_deref());
     let decision = match args.answer {
         Answer::Happened => Decision::Happened,
         Answer::Retry => Decision::Retry,
     };
     Journal::open(&ctx.state_dir()?)?.decide(&id, &args.step, decision)?;
     ctx.result(
-        || format!("recorded: `{}` {}\ngo on with: decamp resume {id}{}", args.step, decision.name(), ctx.state_flag()),
+        || {
+            let flag = ctx.state_flag();
+            let on = if session {
+                format!(
+                    "put back what was done: decamp undo {id}{flag}\nor leave it as it is: decamp abandon {id}{flag}"
+                )
+            } else {
+                format!("go on with: decamp resume {id}{flag}")
+            };
+            format!("recorded: `{}` {}\n{on}", args.step, decision.name())
+        },
         || json!({ "run": id.as_str(), "step": args.step, "decision": decision.name() }),
     );
     Ok(Exit::Success)

@@ -11,7 +11,7 @@ use crate::script::docs::Doc;
 
 /// Print the documentation of the functions scripts can call
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  decamp docs\n  decamp docs copy::tree\n  decamp docs copy")]
+#[command(after_help = "Examples:\n  decamp docs\n  decamp docs copy::tree\n  decamp docs copy\n  decamp docs std")]
 pub(crate) struct Args {
     /// A function (`copy::tree`) or everything below a name (`copy`); without it, a list of all
     name: Option<String>,
@@ -23,10 +23,9 @@ pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
         ctx.result(|| list(&all), || json!({ "functions": all.iter().map(data).collect::<Value>() }));
         return Ok(Exit::Success);
     };
-    let name = name.trim_end_matches("::").trim_end_matches("()");
-    let below = format!("{name}::");
-    let found: Vec<&Doc> =
-        all.iter().filter(|doc| doc.name == name || doc.name.starts_with(&below) || last(doc) == name).collect();
+    let name = name.trim_end_matches("()").trim_end_matches([':', '.', '/']);
+    let below = |doc: &Doc| doc.name.strip_prefix(name).is_some_and(|rest| rest.starts_with([':', '.', '/']));
+    let found: Vec<&Doc> = all.iter().filter(|doc| doc.name == name || below(doc) || last(doc) == name).collect();
     if found.is_empty() {
         let error = Error::new(Kind::NotFound, format!("no function `{name}`")).exit(Exit::Usage);
         let near = nearest(name, &all);

@@ -9,12 +9,16 @@ use serde_json::{Value, json};
 use super::ask::Terminal;
 use super::ctx::Ctx;
 use super::global::Format;
+use super::onward::{OnApproval, Onward};
 use super::outcome;
 use super::signals::stop_on_signals;
+use crate::cancel::Cancel;
 use crate::error::{Error, Exit, Kind};
+use crate::rate::MaxRate;
 use crate::report::json::SCHEMA;
 use crate::report::live::Live;
-use crate::script::outcome::{Ask, Call, Outcome, Say};
+use crate::script::outcome::{Ask, Call, ChangedInputs, Outcome, Say};
+use crate::script::site::Used;
 use crate::script::{self, Script};
 use crate::units::show_duration;
 
@@ -29,13 +33,32 @@ pub(crate) struct Flags {
     #[arg(long, requires = "plan")]
     pub(crate) exit_code: bool,
 
-    /// Answer ordinary confirmations with yes; approvals still need --approve
+    /// Answer confirmations with yes; dangerous approvals still need --approve
     #[arg(long, short = 'y')]
     pub(crate) yes: bool,
 
     /// Grant this approval in advance; repeatable
     #[arg(long, value_name = "NAME")]
     pub(crate) approve: Vec<String>,
+
+    /// What a new run keeps of its site file.
+    #[arg(skip)]
+    pub(crate) site: Option<Used>,
+    /// What `--max-rate` of run and resume gives; there is nothing to move in an undo.
+    #[arg(skip)]
+    pub(crate) max_rate: Option<MaxRate>,
+
+    /// What run and resume take beside; an undo goes to its end and asks nothing.
+    #[arg(skip)]
+    pub(crate) onward: Onward,
+
+    /// What resume takes beside.
+    #[arg(skip)]
+    pub(crate) changed_inputs: ChangedInputs,
+
+    /// What `--out` and `--from-plan` of run give.
+    #[arg(skip)]
+    pub(crate) plan_file: super::plan_file::Wish,
 }
 
 /// What is to be done.
@@ -63,12 +86,24 @@ pub(crate) fn execute(ctx: &Ctx, flags: &Flags, job: &Job) -> Result<Exit, Error
             Job::Resume { amend, .. } => amend.clone(),
             Job::Run(..) | Job::Undo(..) => Vec::new(),
         },
+        site: flags.site.clone(),
+        kept: flags.plan_file.kept.clone(),
+        accept_drift: flags.plan_file.accept_drift,
+        max_rate: flags.max_rate,
         progress: live.progress(),
         cancel: ctx.cancel.clone(),
-        ask: ask(ctx, &live),
+        ask: ask(ctx, &live, &ctx.cancel),
         say: teller(ctx, &live, &run),
         argv: ctx.argv.clone(),
+        until: flags.onward.until.clone(),
+        wait_for_approval: flags.onward.on_approval == Some(OnApproval::Wait),
+        changed_inputs: flags.changed_inputs,
+        step_by_step: flags.onward.step,
+        state_flag: ctx.state_flag(),
     };
+    if call.step_by_step && call.ask.is_none() && !flags.plan {
+        return Err(Error::new(Kind::Invalid, "--step asks before each step, and there is no terminal to ask on"));
+    }
     let done = match (job, flags.plan) {
         (Job::Run(script, params), false) => script::run(script, params.clone(), &call),
         (Job::Run(script, params), true) => script::plan(script, params.clone(), &call),
@@ -77,11 +112,61 @@ pub(crate) fn execute(ctx: &Ctx, flags: &Flags, job: &Job) -> Result<Exit, Error
         (Job::Undo(run), false) => script::undo(run, &call),
         (Job::Undo(run), true) => script::plan_undo(run, &call),
     };
-    live.finish();
     let run = run.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let done = match (done, &run) {
+        (Err(error), Some(run)) if flags.onward.undo_on_failure && !flags.plan => match undone(&call, run, error) {
+            Ok(error) => {
+                live.finish();
+                ctx.note_run(run);
+                return Err(error);
+            }
+            Err(error) => Err(error),
+        },
+        (done, _) => done,
+    };
+    live.finish();
+    if let (Ok(outcome), Job::Run(script, params)) = (&done, job) {
+        flags.plan_file.keep(|| script::keep_plan(script, params, outcome))?;
+    }
     match done {
         Ok(outcome) => Ok(show(ctx, flags, &outcome)),
         Err(error) => Err(way_on(ctx, flags, job, run, error)),
+    }
+}
+
+/// Puts back what a failed run did, as was asked for beforehand. The failure of a run that is over then, or as an error
+/// that of one which can be gone on with.
+fn undone(call: &Call, run: &str, mut error: Error) -> Result<Error, Error> {
+    let waits = matches!(error.exit_code(), Exit::Approval | Exit::InDoubt | Exit::Journal | Exit::Held | Exit::Usage);
+    if error.kind == Kind::Cancelled || waits {
+        return Err(error);
+    }
+    match script::pivot(run, call) {
+        Ok(None) => {}
+        Ok(Some(pivot)) => {
+            return Err(error.hint(format!("not undone: the run has passed the point of no return `{pivot}`")));
+        }
+        Err(why) => return Err(error.hint(format!("not undone: {}", why.message))),
+    }
+    (call.say)(Say::Line(&format!("failed: {}; undoing, as asked", error.message)));
+    let back = Call { until: None, step_by_step: false, approve: Vec::new(), ..call.clone() };
+    match script::undo(run, &back) {
+        Ok(done) => {
+            error.hints.retain(|hint| !hint.contains("decamp resume"));
+            Ok(if done.left.is_empty() {
+                error.hint("everything the run did was put back (--undo-on-failure)")
+            } else {
+                let error = error.hint("the run was undone (--undo-on-failure); left as it is:").hints(done.left);
+                let onward = done.stopped.iter().flat_map(|stopped| stopped.lines()).map(str::to_owned);
+                let error = error.hints(onward);
+                error.exit(Exit::UndoIncomplete)
+            })
+        }
+        Err(why) => {
+            error.hints.retain(|hint| !hint.contains("decamp resume"));
+            let error = error.hint(format!("its undo failed: {}", why.message)).hints(why.hints);
+            Ok(error.exit(Exit::UndoIncomplete))
+        }
     }
 }
 
@@ -102,6 +187,12 @@ fn way_on(ctx: &Ctx, flags: &Flags, job: &Job, run: Option<String>, mut error: E
     let Some(run) = run.filter(|_| !flags.plan) else { return error };
     // A run held by somebody else is not ours to go on with.
     if error.exit_code() == Exit::Held {
+        if let Ok(state) = ctx.state_dir() {
+            let sessions = script::session::runs(&state).into_iter().filter(|(_, script, _)| script == "repl");
+            let refused: Vec<String> = sessions.map(|(id, ..)| format!("decamp resume {id}")).collect();
+            // An interactive session cannot be resumed.
+            error.hints.retain(|hint| !refused.iter().any(|command| hint.contains(command.as_str())));
+        }
         return error;
     }
     let verb = if matches!(job, Job::Undo(_)) { "undo" } else { "resume" };
@@ -121,7 +212,7 @@ fn exact_commands(hints: Vec<String>, verb: &str, run: &str, state: &str, given_
             found |= hint.contains(&plain);
             let command = hint.contains("decamp ") && hint.contains(run);
             let hint = if hint == plain { format!("state is saved; go on with: {plain}") } else { hint };
-            if command { format!("{hint}{state}") } else { hint }
+            if command && !hint.ends_with(state) { format!("{hint}{state}") } else { hint }
         })
         .collect();
     if !found && !given_up {
@@ -130,8 +221,11 @@ fn exact_commands(hints: Vec<String>, verb: &str, run: &str, state: &str, given_
     exact
 }
 
-fn ask(ctx: &Ctx, live: &Arc<Live>) -> Option<Arc<dyn Ask>> {
-    ctx.interactive().then(|| Arc::new(Terminal { live: Arc::clone(live), cancel: ctx.cancel.clone() }) as Arc<dyn Ask>)
+/// Who answers questions here, while work that `cancel` stops waits for it.
+pub(crate) fn ask(ctx: &Ctx, live: &Arc<Live>, cancel: &Cancel) -> Option<Arc<dyn Ask>> {
+    ctx.interactive().then(|| {
+        Arc::new(Terminal { live: Arc::clone(live), cancel: cancel.clone(), turn: Mutex::default() }) as Arc<dyn Ask>
+    })
 }
 
 /// Tells each thing as it happens, as a line for people or as one JSON event, and remembers the run's name.
@@ -152,7 +246,8 @@ fn teller(ctx: &Ctx, live: &Arc<Live>, run: &Arc<Mutex<Option<String>>>) -> Arc<
     })
 }
 
-fn line(say: Say<'_>) -> String {
+/// One line for people.
+pub(crate) fn line(say: Say<'_>) -> String {
     match say {
         Say::Run { id, epoch: 1 } => format!("run {id}"),
         Say::Run { id, epoch } => format!("run {id}, taken up for the {} time", ordinal(epoch)),

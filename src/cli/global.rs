@@ -40,10 +40,12 @@ impl Global {
         }
     }
 
-    /// The flags read without looking at anything else: enough to word an error of the command line itself.
+    /// The flags read without looking at anything else: enough to word an error of the command line itself, and
+    /// to complete it.
     pub(crate) fn peek(args: &[OsString]) -> Self {
         Self {
             output: value_of(args, "--output").and_then(|v| Format::from_str(v, false).ok()),
+            state_dir: value_of(args, "--state-dir").map(PathBuf::from),
             color: value_of(args, "--color").and_then(|v| Color::from_str(v, false).ok()),
             ..Self::default()
         }

@@ -4,19 +4,30 @@
 //! how the process ends. `run` alone is parsed twice: a script's flags are known only once the script is found.
 
 mod abandon;
+mod approve;
 mod args;
 mod ask;
 mod check;
 mod compare;
+mod complete;
 mod completions;
 mod copy;
 mod ctx;
 mod decide;
 mod docs;
+mod doctor;
 mod execute;
+mod explain;
+mod export;
 mod global;
 mod log;
+mod man;
+mod onward;
 mod outcome;
+mod plan_file;
+mod prune;
+mod rate;
+mod repl;
 mod resume;
 mod run;
 mod runs;
@@ -24,6 +35,7 @@ mod scan;
 mod scripts;
 mod show;
 mod signals;
+mod site;
 mod state;
 mod undo;
 mod usage;
@@ -53,8 +65,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    /// Say what a script would do; change nothing: another name of run --plan
+    Plan(run::Args),
     #[command(flatten)]
-    Fixed(Fixed),
+    Fixed(Box<Fixed>),
 }
 
 /// Subcommands whose flags are known beforehand.
@@ -64,21 +78,30 @@ enum Fixed {
     Undo(undo::Args),
     Abandon(abandon::Args),
     Decide(decide::Args),
+    Approve(approve::Args),
+    Rate(rate::Args),
     Runs(runs::Args),
     Show(show::Args),
     Log(log::Args),
+    Doctor(doctor::Args),
+    Export(export::Args),
     Scripts(scripts::Args),
     Check(check::Args),
     Docs(docs::Args),
+    Repl(repl::Args),
     Copy(copy::Args),
     Compare(compare::Args),
     Scan(scan::Args),
     Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Runs the command line `args`, program name included, and returns how the process ends.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(exit) = complete::answer(&args) {
+        return ExitCode::from(exit.code());
+    }
     ExitCode::from(start(&args).code())
 }
 
@@ -91,11 +114,20 @@ fn start(args: &[OsString]) -> Exit {
         Ok(cli) => cli,
         Err(error) => return misused(&error, &peeked),
     };
-    let (ctx, done) = match cli.command {
-        Command::Run(line) => match line.read(|command| usage::colored(command, &peeked)) {
-            Ok(Ready { global, flags, job }) => {
+    let command = match cli.command {
+        Command::Plan(line) => Command::Plan(line.planned()),
+        other => other,
+    };
+    let (ctx, done) = match command {
+        Command::Run(line) | Command::Plan(line) => match line.read(|command| usage::colored(command, &peeked)) {
+            Ok(Ready::Run { global, flags, job }) => {
                 let ctx = Ctx::new(global.or(cli.global), args);
                 let done = execute::execute(&ctx, &flags, &job);
+                (ctx, done)
+            }
+            Ok(Ready::Explain { global, settled }) => {
+                let ctx = Ctx::new(global.or(cli.global), args);
+                let done = Ok(explain::run(&ctx, &settled));
                 (ctx, done)
             }
             Err(Stop::Usage(error)) => return misused(&error, &peeked),
@@ -103,7 +135,7 @@ fn start(args: &[OsString]) -> Exit {
         },
         Command::Fixed(command) => {
             let ctx = Ctx::new(cli.global, args);
-            let done = dispatch(&ctx, command);
+            let done = dispatch(&ctx, *command);
             (ctx, done)
         }
     };
@@ -125,15 +157,21 @@ fn dispatch(ctx: &Ctx, command: Fixed) -> Result<Exit, Error> {
         Fixed::Undo(args) => undo::run(ctx, args),
         Fixed::Abandon(args) => abandon::run(ctx, args),
         Fixed::Decide(args) => decide::run(ctx, args),
+        Fixed::Approve(args) => approve::run(ctx, args),
+        Fixed::Rate(args) => rate::run(ctx, args),
         Fixed::Runs(args) => runs::run(ctx, args),
         Fixed::Show(args) => show::run(ctx, args),
         Fixed::Log(args) => log::run(ctx, args),
+        Fixed::Doctor(args) => doctor::run(ctx, args),
+        Fixed::Export(args) => export::run(ctx, args),
         Fixed::Scripts(args) => scripts::run(ctx, args),
         Fixed::Check(args) => check::run(ctx, args),
         Fixed::Docs(args) => docs::run(ctx, args),
+        Fixed::Repl(args) => repl::run(ctx, args),
         Fixed::Copy(args) => copy::run(ctx, args),
         Fixed::Compare(args) => compare::run(ctx, args),
         Fixed::Scan(args) => scan::run(ctx, args),
         Fixed::Completions(args) => completions::run(ctx, args),
+        Fixed::Man(args) => man::run(ctx, args),
     }
 }

@@ -40,6 +40,9 @@ pub(crate) fn text(done: &Outcome, style: Style) -> String {
             writeln!(out, "  {line}").ok();
         });
     }
+    if let Some(stopped) = &done.stopped {
+        writeln!(out, "{}", style.warn(stopped)).ok();
+    }
     let span = show_duration(Duration::from_millis(done.elapsed_ms));
     let status = done.status.replace('_', " ");
     let status = if done.exit == Exit::Success { style.good(&status) } else { style.warn(&status) };
@@ -116,6 +119,7 @@ pub(crate) fn json(done: &Outcome) -> Value {
         "steps": steps,
         "plan": plan,
         "plan_stops": done.plan_stops,
+        "stopped": done.stopped,
         "notes": notes,
         "result": done.result,
         "left": done.left,

@@ -1,7 +1,10 @@
 //! `decamp resume`: the rest of a run.
 
+use std::ffi::OsString;
+
 use super::ctx::Ctx;
 use super::execute::{Flags, Job, execute};
+use super::onward::{OnChangedInputs, Onward};
 use super::state;
 use crate::error::{Error, Exit, Kind};
 
@@ -23,11 +26,32 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
 
+    /// Refused: a run keeps the parameters it was started with.
+    #[arg(long, value_name = "FILE", hide = true)]
+    site: Option<OsString>,
+
+    #[command(flatten)]
+    rate: super::rate::RateFlag,
+
+    /// What to do with a done step whose inputs are others now: ask, keep its result, redo it, or abort [default: ask]
+    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true)]
+    on_changed_inputs: Option<OnChangedInputs>,
+
+    #[command(flatten)]
+    onward: Onward,
+
     #[command(flatten)]
     flags: Flags,
 }
 
 pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
+    if args.site.is_some() {
+        return Err(Error::new(
+            Kind::Invalid,
+            "a run is resumed with the parameters it was started with, not with a site file",
+        )
+        .hint("change one parameter with --set NAME=VALUE; `decamp show RUN` tells them all"));
+    }
     let run = match &args.run {
         Some(text) => state::find(ctx, text)?.1,
         None => state::only_unfinished(ctx)?,
@@ -38,5 +62,11 @@ pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
     };
     let amend = args.set.iter().map(pair).collect::<Result<_, _>>()?;
     let job = Job::Resume { run: run.as_str().to_owned(), accept_script_change: args.accept_script_change, amend };
-    execute(ctx, &args.flags, &job)
+    let flags = Flags {
+        max_rate: args.rate.max_rate,
+        onward: args.onward,
+        changed_inputs: args.on_changed_inputs.unwrap_or_default().into(),
+        ..args.flags
+    };
+    execute(ctx, &flags, &job)
 }

@@ -1,7 +1,5 @@
-//! `decamp scripts`: the shipped scripts, to look at and to make one's own.
+//! `decamp scripts`: the shipped scripts, to look at and to make one's own, and what editors need for it.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -9,15 +7,17 @@ use serde_json::{Value, json};
 
 use super::ctx::{Ctx, shell_word};
 use super::run::find;
+use super::site::{self, Editor, create};
 use crate::error::{Error, Exit, Kind};
 use crate::report::notes::table;
 use crate::script;
 use crate::units::path_text;
 
-/// List, show or copy out the shipped scripts
+/// List, show or copy out the shipped scripts, and begin scripts of one's own
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  decamp scripts list\n  decamp scripts eject move-tree\n  decamp run ./move-tree.rhai --help"
+    after_help = "Examples:\n  decamp scripts list\n  decamp scripts eject move-tree\n  decamp run ./move-tree.rhai \
+                        --help\n  decamp scripts init --editor vscode my-moves"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -41,6 +41,21 @@ enum What {
         #[arg(default_value = ".")]
         dir: PathBuf,
     },
+    /// Begin a directory of scripts: one to start from, and definitions for editors; never overwrites
+    Init {
+        /// Directory; made if it does not exist
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+        /// Recommend the extension of this editor, too
+        #[arg(long, value_enum, value_name = "EDITOR")]
+        editor: Option<Editor>,
+    },
+    /// Write definitions of everything a script can call, for editors (.d.rhai); replaces its own files only
+    Definitions {
+        /// Directory; made if it does not exist
+        #[arg(default_value = "definitions")]
+        dir: PathBuf,
+    },
 }
 
 pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
@@ -51,6 +66,8 @@ pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
             ctx.result(|| found.text.clone(), || json!({ "name": found.name, "text": found.text }));
         }
         What::Eject { name, dir } => eject(ctx, &name, &dir)?,
+        What::Init { dir, editor } => site::init(ctx, &dir, editor)?,
+        What::Definitions { dir } => site::definitions(ctx, &dir)?,
     }
     Ok(Exit::Success)
 }
@@ -70,22 +87,7 @@ fn eject(ctx: &Ctx, name: &str, dir: &Path) -> Result<(), Error> {
     }
     let path = dir.join(format!("{}.rhai", found.name));
     let shown = path_text(path.as_os_str().as_encoded_bytes());
-    let failed = |source: std::io::Error| {
-        let (kind, hint) = match source.kind() {
-            ErrorKind::AlreadyExists => {
-                (Kind::Exists, "it is not overwritten: move it away, or name another directory")
-            }
-            ErrorKind::NotFound => (Kind::NotFound, "make the directory first"),
-            _ => (Kind::Io, "choose another directory"),
-        };
-        Error::new(kind, format!("cannot write `{shown}`")).because(source).hint(hint).exit(Exit::Usage)
-    };
-    let mut file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed)?;
-    if let Err(error) = file.write_all(found.text.as_bytes()).and_then(|()| file.sync_all()) {
-        // Half a script is worse than none; the failure itself is what is told.
-        std::fs::remove_file(&path).ok();
-        return Err(failed(error));
-    }
+    create(&path, &found.text)?;
     let place =
         if dir == Path::new(".") { format!("./{shown}", shown = shown.trim_start_matches("./")) } else { shown };
     ctx.result(

@@ -9,10 +9,14 @@ use super::ctx::{Ctx, shell_word};
 use super::state;
 use super::when::{exact, minute};
 use crate::error::{Error, Exit};
-use crate::journal::{EffectRow, EffectStatus, RunDetail, RunStatus, SignalState, StepRow};
+use crate::journal::{EffectRow, EffectStatus, RunDetail, RunStatus, Signal, SignalState, StepRow};
+use crate::rate::MaxRate;
 use crate::report::human::count;
 use crate::report::notes::{one_line, section, table};
 use crate::report::style::Style;
+use crate::script;
+use crate::script::session;
+use crate::script::site::Used;
 use crate::units::{path_text, show_duration};
 
 /// Show a run: steps, effects, targets, and what to do next
@@ -25,33 +29,63 @@ pub(crate) struct Args {
 
 pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
     let (reader, id) = state::find(ctx, &args.run)?;
-    let found = reader.run(&id)?;
+    let mut found = reader.run(&id)?;
     let next = next_steps(&found, &ctx.state_flag());
-    ctx.result(|| text(&found, &next, ctx.out), || data(&found, &next));
+    let events = reader.events(&id)?;
+    let amended = script::amend(&mut found.summary.params, &events)?;
+    let more = More {
+        rate: script::rate_of(&events),
+        site: Used::recorded(&events),
+        amended,
+        place: script::place(&events).map(str::to_owned),
+    };
+    ctx.result(|| text(&found, &more, &next, ctx.out), || data(&found, &more, &next));
     Ok(Exit::Success)
+}
+
+/// What the events of a run tell beside its rows.
+#[derive(Default)]
+pub(super) struct More {
+    rate: Option<MaxRate>,
+    site: Option<Used>,
+    /// Parameters that were changed on resume, and when.
+    amended: Vec<(i64, Value)>,
+    place: Option<String>,
 }
 
 /// Commands that make sense now, with why.
 fn next_steps(found: &RunDetail, state: &str) -> Vec<String> {
     let run = &found.summary;
     let id = &run.id;
+    let approve = |signal: &Signal| {
+        let command = format!("decamp approve {id} {}{state}", shell_word(&signal.name));
+        let by = signal.by.as_deref().unwrap_or("somebody");
+        if signal.denied() {
+            return format!("`{}` was denied by {by}; to allow it after all: {command}", signal.name);
+        }
+        format!("it waits for the approval `{}`: {command}", signal.name)
+    };
+    let asked = found.signals.iter().filter(|signal| signal.state == SignalState::Asked).map(approve);
     if run.live {
-        return vec!["a process is working on it; Ctrl-C (SIGINT) there stops it and saves its state".to_owned()];
+        let live = "a process is working on it; Ctrl-C (SIGINT) there stops it and saves its state";
+        return asked.chain([live.to_owned()]).collect();
     }
+    let session = session::is_session(&run.script, run.script_path.as_deref());
     let resume = format!("go on with it: decamp resume {id}{state}");
     let undo = format!("put back what it did: decamp undo {id}{state}");
     let abandon = format!("give it up: decamp abandon {id}{state}");
     let mut next = Vec::new();
-    for step in in_doubt(found) {
+    let over = matches!(run.status, RunStatus::Undone | RunStatus::Abandoned);
+    for step in in_doubt(found).filter(|_| !over) {
         let key = shell_word(&step.key);
         next.push(format!("`{}` is in doubt; look, then: decamp decide {id} {key} happened|retry{state}", step.key));
     }
-    for asked in found.signals.iter().filter(|signal| signal.state == SignalState::Asked) {
-        next.push(format!("approve and go on: decamp resume {id} --approve {}{state}", shell_word(&asked.name)));
-    }
+    next.extend(asked);
     match run.status {
         RunStatus::Running | RunStatus::Waiting | RunStatus::Failed | RunStatus::Cancelled => {
-            next.push(resume);
+            if !session {
+                next.push(resume);
+            }
             if run.pivot.is_none() {
                 next.push(undo);
             }
@@ -66,7 +100,8 @@ fn next_steps(found: &RunDetail, state: &str) -> Vec<String> {
     next
 }
 
-fn in_doubt(found: &RunDetail) -> impl Iterator<Item = &StepRow> {
+/// Steps whose outcome only a person can tell.
+pub(super) fn in_doubt(found: &RunDetail) -> impl Iterator<Item = &StepRow> {
     let doubtful = |step: &&StepRow| found.effects.iter().any(|e| e.step == step.id && doubt(e));
     found.steps.iter().filter(doubtful)
 }
@@ -75,7 +110,7 @@ fn doubt(effect: &EffectRow) -> bool {
     effect.status == EffectStatus::InDoubt && effect.decision.is_none()
 }
 
-fn text(found: &RunDetail, next: &[String], style: Style) -> String {
+fn text(found: &RunDetail, more: &More, next: &[String], style: Style) -> String {
     let run = &found.summary;
     let mut out = format!("{} {}\n", style.bold("run"), run.id);
     let mut row = |label: &str, value: String| {
@@ -85,12 +120,21 @@ fn text(found: &RunDetail, next: &[String], style: Style) -> String {
         "script",
         run.script_path.as_ref().map_or_else(|| run.script.clone(), |path| format!("{} ({path})", run.script)),
     );
+    if let Some(site) = &more.site {
+        row("site file", format!("{} (blake3 {})", site.path, &site.hash[..site.hash.len().min(16)]));
+    }
     let times = count(u64::try_from(run.epoch).unwrap_or_default(), "time", "times");
     row("state", format!("{}, taken up {times}", run.state()));
     row("started", format!("{} by {}, decamp {}", exact(run.created_ms), run.operator, run.tool_version));
     if let Some(ended) = run.finished_ms {
         let code = run.exit_code.map(|code| format!(", exit code {code}")).unwrap_or_default();
         row("ended", format!("{}{code}", exact(ended)));
+    }
+    if let Some(place) = &more.place {
+        row("begun in", place.clone());
+    }
+    if let Some(rate) = more.rate {
+        row("max rate", rate.to_string());
     }
     if let Some(pivot) = &run.pivot {
         row("pivot", format!("{pivot}: the point of no return is passed"));
@@ -99,6 +143,9 @@ fn text(found: &RunDetail, next: &[String], style: Style) -> String {
         row("outcome", one_line("", outcome.get("message").unwrap_or(outcome)));
     }
     out.push_str(&section(&style.bold("parameters"), &run.params));
+    for (at, values) in &more.amended {
+        out.push_str(&section(&style.bold(&format!("changed at {}", exact(*at))), values));
+    }
     if !found.steps.is_empty() {
         writeln!(out, "{}", style.bold("steps")).ok();
         indented(&mut out, &steps(found));
@@ -151,7 +198,8 @@ fn steps(found: &RunDetail) -> String {
     table(&["step", "kind", "state", "effect", "attempt", "time", "note"].map(str::to_owned), &rows)
 }
 
-fn data(found: &RunDetail, next: &[String]) -> Value {
+/// All of it, for programs.
+pub(super) fn data(found: &RunDetail, more: &More, next: &[String]) -> Value {
     let steps: Value = found
         .steps
         .iter()
@@ -210,6 +258,10 @@ fn data(found: &RunDetail, next: &[String]) -> Value {
     json!({
         "run": found.summary,
         "state": found.summary.state(),
+        "site": more.site.as_ref().map(|site| json!({ "path": site.path, "blake3": site.hash, "secrets": site.secrets })),
+        "cwd": more.place,
+        "max_rate_bytes": more.rate.and_then(|rate| rate.0).map(|bytes| bytes.0),
+        "params_changed": more.amended.iter().map(|(at, params)| json!({ "at_ms": at, "params": params })).collect::<Value>(),
         "steps": steps,
         "effects": effects,
         "leases": leases,

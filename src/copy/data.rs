@@ -12,6 +12,8 @@ use rustix::io::Errno;
 
 use super::error::Error;
 use super::sys::{Meta, retry};
+use crate::cancel::Cancel;
+use crate::rate::Rate;
 
 /// Up to this much is copied between two looks at whether to stop.
 const SLICE: u64 = 8 << 20;
@@ -46,12 +48,25 @@ pub(super) struct Mover {
     second: Vec<u8>,
     /// The best way that is not known to be impossible between two file systems.
     ways: HashMap<(u64, u64), Way>,
+    /// What is paid for bytes that are moved, and what ends a wait for it.
+    rate: Rate,
+    cancel: Cancel,
 }
 
 /// Called after every slice with the offset reached and the bytes of it; an error stops the copy.
 pub(super) type Tick<'t> = dyn FnMut(u64, u64) -> Result<(), Error> + 't;
 
 impl Mover {
+    /// One that keeps to a limit. A clone moves nothing and costs nothing; a copy inside the kernel costs its length,
+    /// because nobody is told how much of it the file system shared.
+    pub(super) fn limited(rate: Rate, cancel: Cancel) -> Self {
+        Self { rate, cancel, ..Self::default() }
+    }
+
+    fn pay(&self, bytes: u64) -> Result<(), Fault> {
+        self.rate.pay(bytes, &self.cancel).map_err(|cancelled| Fault::Stop(cancelled.into()))
+    }
+
     fn way(&self, pair: (u64, u64)) -> Way {
         self.ways.get(&pair).copied().unwrap_or(Way::Clone)
     }
@@ -124,13 +139,14 @@ impl Mover {
         if self.way(pair) <= Way::InKernel && !maybe_zeros && last - at > SMALL {
             while at < last {
                 let (mut input, mut output) = (at, at);
-                let wanted = (last - at).min(SLICE) as usize;
+                let wanted = (last - at).min(self.rate.piece(SLICE)) as usize;
                 match retry(|| rustix::fs::copy_file_range(from, Some(&mut input), to, Some(&mut output), wanted)) {
                     // Some file systems answer so to what they cannot do; reading tells whether it is the end.
                     Ok(0) => break,
                     Ok(count) => {
                         at += count as u64;
                         tick(at, count as u64).map_err(Fault::Stop)?;
+                        self.pay(count as u64)?;
                     }
                     Err(errno) if super::sys::is_full(errno) => return Err(Fault::Write(errno)),
                     Err(errno) => {
@@ -143,27 +159,31 @@ impl Mover {
         self.buffer.resize(BUFFER, 0);
         let mut untold = 0;
         while at < last {
-            let wanted = (last - at).min(BUFFER as u64) as usize;
+            let wanted = (last - at).min(self.rate.piece(BUFFER as u64)) as usize;
             let count = retry(|| rustix::io::pread(from, &mut self.buffer[..wanted], at)).map_err(Fault::Read)?;
             if count == 0 {
                 return Err(Fault::Shrank);
             }
             let piece = &self.buffer[..count];
+            let mut written = 0;
             if maybe_zeros {
                 for (number, block) in piece.chunks(BLOCK).enumerate() {
                     if block.iter().any(|&byte| byte != 0) {
                         write_at(to, block, at + (number * BLOCK) as u64).map_err(Fault::Write)?;
+                        written += block.len() as u64;
                     }
                 }
             } else {
                 write_at(to, piece, at).map_err(Fault::Write)?;
+                written = count as u64;
             }
             at += count as u64;
             untold += count as u64;
-            if untold >= SLICE || at == last {
+            if untold >= self.rate.piece(SLICE) || at == last {
                 tick(at, untold).map_err(Fault::Stop)?;
                 untold = 0;
             }
+            self.pay(written)?;
         }
         Ok(())
     }

@@ -130,6 +130,7 @@ mod tests {
             atime: at(1),
             mtime: at(2),
             ctime: at(3),
+            born: None,
         }
     }
 

@@ -7,7 +7,7 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::io::Errno;
 
@@ -40,9 +40,10 @@ impl Budget {
         Arc::new(Self { open: AtomicUsize::new(0), limit })
     }
 
-    /// A share of what the process may open.
+    /// A share of what the process may open: one for all copies that go on at once.
     pub(super) fn of_process() -> Arc<Self> {
-        Self::new((sys::file_limit() / 2).saturating_sub(64).clamp(32, 8192))
+        static ALL: OnceLock<Arc<Budget>> = OnceLock::new();
+        ALL.get_or_init(|| Self::new((sys::file_limit() / 2).saturating_sub(64).clamp(32, 8192))).clone()
     }
 
     pub(super) fn is_exceeded(&self) -> bool {

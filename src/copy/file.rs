@@ -123,9 +123,10 @@ impl Hand<'_> {
         for attempt in 0.. {
             let mut progress = BigProgress::new(self.pass, here, name, &before, &made, (big, temp, start));
             let mut told = 0;
+            let often = self.pass.options.rate.piece(4 << 20);
             let mut tick = |offset, bytes| {
                 told += bytes;
-                if told >= 4 << 20 {
+                if told >= often {
                     self.pass.done.fetch_add(told >> 16, std::sync::atomic::Ordering::Relaxed);
                     self.pass.work.progress.event(Event::Advance { entries: 0, bytes: told });
                     told = 0;

@@ -59,7 +59,7 @@ impl<'a> Hand<'a> {
             pass,
             tally: Report::default(),
             settled: 0,
-            mover: Mover::default(),
+            mover: Mover::limited(pass.options.rate.clone(), pass.work.cancel.clone()),
             scratch: Vec::new(),
             buffer: Buffer::default(),
             aside: false,
@@ -71,7 +71,7 @@ impl<'a> Hand<'a> {
     pub(super) fn advance(&mut self, entries: u64, bytes: u64) {
         self.untold.0 += entries;
         self.untold.1 += bytes;
-        if self.untold.0 >= 64 || self.untold.1 >= 4 << 20 {
+        if self.untold.0 >= 64 || self.untold.1 >= self.pass.options.rate.piece(4 << 20) {
             self.tell();
         }
     }

@@ -11,6 +11,7 @@
 //! | [`INODE`] | device, inode | newest ctime of a hard-linked inode that the run made or touched |
 //! | [`REPLACING`] | directory, name | inode that was about to take the place of what had the name |
 //! | [`UNLINKING`] | device, inode | names that inode has once the one at hand was made or removed; its ctime is not known yet |
+//! | [`BEGAN`] | nothing | when the run was about to change the destination first |
 //!
 //! A directory's key is its path, a zero byte and the chunk number in big-endian order: against key order, children
 //! come before their parents, and newer chunks before older ones, which they override.
@@ -32,6 +33,7 @@ pub(super) const BIG: u8 = 5;
 pub(super) const INODE: u8 = 6;
 pub(super) const UNLINKING: u8 = 7;
 pub(super) const REPLACING: u8 = 8;
+pub(super) const BEGAN: u8 = 9;
 
 /// An entry this run made, as it was when that was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +123,21 @@ impl<'a> Ledger<'a> {
 
     pub(super) fn store(&self) -> &'a dyn Checkpoint {
         self.store
+    }
+
+    /// When the run was about to change the destination first; none if it never was.
+    pub(super) fn began(&self) -> Result<Option<Stamp>, Error> {
+        self.store.get(BEGAN, b"")?.map(|value| In(&value, "began").stamp()).transpose()
+    }
+
+    /// Keeps that it is about to, so that a power cut cannot take it away any more.
+    pub(super) fn begin(&self) -> Result<(), Error> {
+        if self.keeps && self.began()?.is_none() {
+            let value = stamp_value(super::unrecorded::begin());
+            self.store.put(&[Record { kind: BEGAN, key: b"", value: Some(&value) }])?;
+            self.store.sync()?;
+        }
+        Ok(())
     }
 
     /// Whether an earlier pass has left records of entries.
@@ -285,6 +302,16 @@ impl<'a> Ledger<'a> {
     /// Keeps how many names an inode will have, before its time of change is known.
     pub(super) fn set_unlinking(&self, id: (u64, u64), names: u32) -> Result<(), CheckpointError> {
         self.store.put(&[Record { kind: UNLINKING, key: &inode_key(id), value: Some(&names.to_le_bytes()) }])
+    }
+
+    /// The same, and with it the time of change the inode has now: if it was known only by the number of names, that is
+    /// about to be another one, and a process that dies before the change leaves neither.
+    pub(super) fn set_unlinking_from(&self, id: (u64, u64), now: Stamp, names: u32) -> Result<(), CheckpointError> {
+        let (key, time, names) = (inode_key(id), stamp_value(now), names.to_le_bytes());
+        self.store.put(&[
+            Record { kind: INODE, key: &key, value: Some(&time) },
+            Record { kind: UNLINKING, key: &key, value: Some(&names) },
+        ])
     }
 
     /// Keeps the newest time of change of a hard-linked inode.

@@ -42,6 +42,7 @@ mod sys;
 pub mod tree;
 mod trouble;
 pub mod undo;
+mod unrecorded;
 
 pub use compare::compare;
 pub use error::{EntryError, Error};

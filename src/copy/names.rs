@@ -1,10 +1,12 @@
-//! Names with a meaning of their own: the run's marker, `lost+found`, and the engine's temporary names.
+//! Names with a meaning of their own: the run's marker, `lost+found`, and the engine's temporary names; and paths of names.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
 
 use super::claim;
-use super::sys::{Kind, Meta};
+use super::sys::{self, Kind, Meta};
 
 const TEMP: &[u8] = b".decamp-tmp-";
 /// The magic number of ext2, ext3 and ext4.
@@ -49,6 +51,33 @@ fn is_fs_root(fd: BorrowedFd<'_>, meta: &Meta) -> bool {
         Ok(volume) if volume.f_type as u64 == EXT => meta.ino == 2,
         _ => meta.mount_root,
     }
+}
+
+/// Opens the directory of that path below `root`; `None` if there is none.
+pub(super) fn walk(root: &OwnedFd, path: &[u8]) -> Result<Option<OwnedFd>, Errno> {
+    let mut at = sys::open_dir(root, c".")?;
+    for part in path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {
+        let name = CString::new(part).map_err(|_| Errno::INVAL)?;
+        at = match sys::open_dir(&at, &name) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            Err(errno) => return Err(errno),
+        };
+    }
+    Ok(Some(at))
+}
+
+/// Directory and name of a path.
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&byte| byte == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"", path),
+    }
+}
+
+/// The path of a name in a directory.
+pub(super) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
+    if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
 }
 
 #[cfg(test)]

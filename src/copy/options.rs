@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::exclude::Exclude;
 use super::identity::RootId;
+use crate::rate::Rate;
 use crate::units::Bytes;
 
 /// A property that a destination or the user's rights may be unable to hold; accepted by name with `--accept`.
@@ -152,6 +153,8 @@ pub struct Options {
     /// From this size on a file is resumed inside, and its progress is recorded each time so much was copied.
     /// Default: 64 MiB.
     pub big_file: Option<Bytes>,
+    /// How fast file content may be written; shared with whoever has a clone. Default: no limit.
+    pub rate: Rate,
 }
 
 /// How much content [`super::compare`] reads.

@@ -146,6 +146,31 @@ struct Pool<'a, J: Job> {
     done: &'a AtomicU64,
 }
 
+/// How many trees are worked on at this moment: they share processors and file descriptors.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+struct Running;
+
+impl Running {
+    fn enter() -> Self {
+        RUNNING.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The most workers one tree may have now.
+fn most_workers() -> usize {
+    let trees = RUNNING.load(Ordering::Relaxed).max(1);
+    // Each worker holds a few files open beside its directories.
+    (super::sys::file_limit() / 24 / trees).clamp(2, (MOST_WORKERS / trees).max(2))
+}
+
 /// Runs `job` over the tree at `root`. `done` counts the job's operations while it runs.
 ///
 /// # Errors
@@ -169,7 +194,9 @@ pub(super) fn run<J: Job>(
         error: Mutex::new(None),
         done,
     };
+    let running = Running::enter();
     std::thread::scope(|scope| pool.conduct(scope, root, jobs))?;
+    drop(running);
     match pool.error.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
         None => Ok(()),
@@ -202,9 +229,7 @@ impl<J: Job> Pool<'_, J> {
             }
             Ok(())
         };
-        // Each worker holds a few files open beside its directories.
-        let most = (super::sys::file_limit() / 24).clamp(2, MOST_WORKERS);
-        let mut count = jobs.map_or(FIRST_WORKERS, NonZeroUsize::get).min(most);
+        let mut count = jobs.map_or(FIRST_WORKERS, NonZeroUsize::get).min(most_workers());
         start(count)?;
         let (mut before, mut then) = (0, Instant::now());
         let mut best = 0.0_f64;
@@ -223,6 +248,7 @@ impl<J: Job> Pool<'_, J> {
             let rate = (done - before) as f64 / (now - then).as_secs_f64();
             (before, then) = (done, now);
             // Idle workers mean that there is nothing to give to more of them.
+            let most = most_workers();
             if self.idle.load(Ordering::Relaxed) > 0 || count >= most {
                 continue;
             }

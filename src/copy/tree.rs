@@ -136,6 +136,9 @@ pub fn tree(src: &Path, dst: &Path, options: &Options, work: &Work) -> Result<Re
     }
     let held = pass.held(&left_fd, src, dst)?;
 
+    if !options.dry_run {
+        pass.ledger.begin()?;
+    }
     work.progress.event(Event::Phase("copy"));
     let budget = Budget::of_process();
     let root = |flags| -> Result<Arc<Dir>, Error> {

@@ -19,6 +19,7 @@ use super::error::EntryError;
 use super::identity::{self, RootId, open_root};
 use super::ledger::{self, BACKUP, IMAGE, INTENT, Image, Ledger, MADE, Made, REPLACING};
 use super::listing::{Buffer, Listing};
+use super::names::{join, split, walk};
 use super::report::{NAMED, Undone};
 use super::sys::{self, Kind, Meta, Target};
 use super::trouble::{Trouble, say};
@@ -59,6 +60,8 @@ pub fn undo(
         at: None,
         left: HashSet::new(),
         lost: HashSet::new(),
+        counted: HashSet::new(),
+        held: HashSet::new(),
         report: Undone::default(),
         mover: Mover::default(),
         buffer: Buffer::default(),
@@ -72,6 +75,7 @@ pub fn undo(
     undoing.each(BACKUP, false, Undoing::restore)?;
     undoing.each(BACKUP, true, Undoing::tidy)?;
     undoing.each(IMAGE, true, Undoing::image)?;
+    undoing.unrecorded()?;
     rustix::fs::syncfs(&undoing.root).map_err(Error::io("sync", path))?;
     work.checkpoint.sync()?;
     Ok(undoing.report)
@@ -80,48 +84,27 @@ pub fn undo(
 /// Handles the key and value of one record.
 type Handler<T> = fn(&mut T, &[u8], &[u8]) -> Result<(), Error>;
 
-struct Undoing<'a> {
-    work: &'a Work<'a>,
-    ledger: Ledger<'a>,
-    root: OwnedFd,
-    dev: u64,
+pub(super) struct Undoing<'a> {
+    pub(super) work: &'a Work<'a>,
+    pub(super) ledger: Ledger<'a>,
+    pub(super) root: OwnedFd,
+    pub(super) dev: u64,
     source: Option<OwnedFd>,
-    backup: Option<OwnedFd>,
+    pub(super) backup: Option<OwnedFd>,
     /// The directory last worked in, and its descriptor if it exists.
     at: Option<(Vec<u8>, Option<OwnedFd>)>,
     /// Names in it that stay.
     left: HashSet<Vec<u8>>,
     /// Paths whose former entry is neither in its place nor in the backup directory: what the run made there stays.
     lost: HashSet<Vec<u8>>,
+    /// What is among the numbers of the report.
+    pub(super) counted: HashSet<Vec<u8>>,
+    /// Directories the run made that were not empty.
+    pub(super) held: HashSet<Vec<u8>>,
     report: Undone,
     mover: Mover,
-    buffer: Buffer,
+    pub(super) buffer: Buffer,
     scratch: Vec<u8>,
-}
-
-/// Opens the directory of that path below `root`; `None` if there is none.
-fn walk(root: &OwnedFd, path: &[u8]) -> Result<Option<OwnedFd>, Errno> {
-    let mut at = sys::open_dir(root, c".")?;
-    for part in path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {
-        let name = CString::new(part).map_err(|_| Errno::INVAL)?;
-        at = match sys::open_dir(&at, &name) {
-            Ok(fd) => fd,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
-            Err(errno) => return Err(errno),
-        };
-    }
-    Ok(Some(at))
-}
-
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&byte| byte == b'/') {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (b"", path),
-    }
-}
-
-fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
-    if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
 }
 
 /// Whether an entry is the one of a BACKUP record. A directory is kept, and comes back, as another inode.
@@ -146,18 +129,20 @@ impl Undoing<'_> {
         result
     }
 
-    fn fail(&mut self, path: Vec<u8>, op: &'static str, errno: Errno) {
+    pub(super) fn fail(&mut self, path: Vec<u8>, op: &'static str, errno: Errno) {
         let reason = say(errno);
         self.work.progress.event(Event::Failed { path: &path, error: &format!("cannot {op} it: {reason}") });
         self.report.failed += 1;
+        self.counted.insert(path.clone());
         if self.report.errors.len() < NAMED {
             self.report.errors.push(EntryError { path, op, reason });
         }
     }
 
-    fn leave(&mut self, path: Vec<u8>, reason: &str) {
+    pub(super) fn leave(&mut self, path: Vec<u8>, reason: &str) {
         self.work.progress.event(Event::Notice { path: &path, text: reason });
         self.report.left += 1;
+        self.counted.insert(path.clone());
         if self.report.named.len() < NAMED {
             self.report.named.push((path, reason.to_owned()));
         }
@@ -193,7 +178,7 @@ impl Undoing<'_> {
     }
 
     /// The source's directory of the same path.
-    fn source_dir(&self, dir: &[u8]) -> Option<OwnedFd> {
+    pub(super) fn source_dir(&self, dir: &[u8]) -> Option<OwnedFd> {
         self.source.as_ref().and_then(|root| walk(root, dir).ok().flatten())
     }
 
@@ -264,7 +249,7 @@ impl Undoing<'_> {
     }
 
     /// Whether the former entry of this name, or of a directory above, is lost.
-    fn is_lost(&self, path: &[u8]) -> bool {
+    pub(super) fn is_lost(&self, path: &[u8]) -> bool {
         let mut at = path;
         while !self.lost.is_empty() && !at.is_empty() {
             if self.lost.contains(at) {
@@ -409,7 +394,7 @@ impl Undoing<'_> {
         let mut held = None;
         if meta.nlink > 1 {
             held = sys::open_path(here, name).ok();
-            self.ledger.set_unlinking(id, meta.nlink - 1)?;
+            self.ledger.set_unlinking_from(id, meta.ctime, meta.nlink - 1)?;
         }
         match sys::unlink(here, name) {
             Ok(()) => self.report.removed += 1,
@@ -436,6 +421,7 @@ impl Undoing<'_> {
             }
             Err(Errno::NOENT) => true,
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                self.held.insert(path.clone());
                 self.leave(path, "it holds entries that stay");
                 false
             }

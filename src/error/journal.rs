@@ -1,6 +1,5 @@
 //! Words the failures of the journal: what, why, and what to do next.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -8,7 +7,7 @@ use rustix::io::Errno;
 use super::engines::{kind_of, ways_out};
 use super::{Error, Exit, Kind};
 use crate::journal;
-use crate::units::{Bytes, path_text};
+use crate::units::Bytes;
 
 impl From<journal::Error> for Error {
     fn from(error: journal::Error) -> Self {
@@ -21,10 +20,31 @@ impl From<journal::Error> for Error {
                     .hint("make space there, or choose another place with --state-dir; then resume")
                     .exit(Exit::Journal)
             }
-            E::Corrupt { path, .. } => Self::new(Kind::Io, message)
-                .hint("it was left as it is; nothing was moved or deleted")
-                .hint(format!("put back a copy from {}, or set it aside and start anew", backups(&path)))
+            E::Corrupt { path, .. } if path.ends_with("progress.db") => {
+                let run = path.parent().and_then(|dir| dir.file_name()).unwrap_or_default().to_string_lossy();
+                Self::new(Kind::Io, message)
+                    .hint("without it what the run made cannot be told from what was there before")
+                    .hint("put all files of its directory back as they were together, from a backup")
+                    .hint(format!("or look at the targets and give the run up: decamp abandon {run}"))
+                    .exit(Exit::Journal)
+            }
+            E::Gone { .. } => Self::new(Kind::Io, message)
+                .hint("make it anew from that copy: decamp doctor --rebuild")
+                .hint("or, if the runs are not wanted any more, move the copies away")
                 .exit(Exit::Journal),
+            E::Corrupt { .. } | E::Lost { .. } => Self::new(Kind::Io, message)
+                .hint("it was left as it is; nothing was moved or deleted")
+                .hint("see what is wrong, and with what: decamp doctor")
+                .hint("make it anew from its copies and the event files of its runs: decamp doctor --rebuild")
+                .exit(Exit::Journal),
+            E::Kept { run, .. } => Self::new(Kind::Conflict, message)
+                .hint(format!("see what it is at: decamp show {run}"))
+                .exit(Exit::Held),
+            E::Incomplete { run, .. } => Self::new(Kind::Conflict, message)
+                .hint("it cannot be resumed or undone: what was done might be done again")
+                .hint(format!("see what is known of it, and look at its targets: decamp show {run}"))
+                .hint(format!("then give it up: decamp abandon {run}"))
+                .exit(Exit::InDoubt),
             E::NotLocal { .. } => Self::new(Kind::Unsupported, message)
                 .hint("choose a directory on a local disk with --state-dir or DECAMP_STATE_DIR")
                 .exit(Exit::Journal),
@@ -90,11 +110,6 @@ impl From<journal::Error> for Error {
 
 const STATE_HINT: &str = "check the state directory, or choose another with --state-dir";
 
-fn backups(journal: &Path) -> String {
-    let dir = journal.parent().unwrap_or(journal).join("backup");
-    path_text(dir.as_os_str().as_encoded_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,7 +136,7 @@ mod tests {
                 E::Corrupt { path: path(), detail: "page 7".into() },
                 Kind::Io,
                 8,
-                &["page 7", "/var/decamp/backup", "left as"],
+                &["page 7", "decamp doctor --rebuild", "left as"],
             ),
             (E::NotLocal { path: path(), fs: "nfs" }, Kind::Unsupported, 8, &["nfs", "DECAMP_STATE_DIR"]),
             (E::Newer { path: path(), found: 9, known: 1 }, Kind::Unsupported, 8, &["9", "1", "newer"]),

@@ -9,12 +9,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use secrecy::{ExposeSecret, SecretString};
 
 use super::Error;
+use super::process::MARK;
 use crate::cancel::Cancel;
 
 /// How much of each output is kept; of more, the end is kept, where the reason of a failure stands.
 pub const KEPT_BYTES: usize = 1 << 20;
+
+/// How much more than that comes back, so that the caller sees the whole of what begins before the part that is kept.
+pub const MARGIN_BYTES: usize = 128 << 10;
 
 /// How long a command that was asked to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -30,9 +35,11 @@ pub struct Invocation {
     /// Working directory. Default: the caller's.
     pub cwd: Option<String>,
     /// Variables added to the environment.
-    pub env: Vec<(String, String)>,
+    pub env: Vec<(String, SecretString)>,
+    /// Variables that are left out of the environment it inherits.
+    pub without: Vec<String>,
     /// What it reads. Default: nothing.
-    pub stdin: Vec<u8>,
+    pub stdin: SecretString,
     /// How long it may take. Default: as long as it likes.
     pub timeout: Option<Duration>,
 }
@@ -44,9 +51,9 @@ pub struct Ended {
     pub code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// What it wrote to standard output (the last [`KEPT_BYTES`]).
+    /// What it wrote to standard output (the last [`KEPT_BYTES`] and [`MARGIN_BYTES`]).
     pub stdout: Vec<u8>,
-    /// What it wrote to standard error (the last [`KEPT_BYTES`]).
+    /// What it wrote to standard error (the last [`KEPT_BYTES`] and [`MARGIN_BYTES`]).
     pub stderr: Vec<u8>,
     /// Wall time.
     pub elapsed: Duration,
@@ -71,15 +78,35 @@ pub fn which(program: &str) -> Option<PathBuf> {
 /// # Errors
 /// [`Error`]; an exit code other than 0 is none.
 pub fn run(invocation: &Invocation, cancel: &Cancel) -> Result<Ended, Error> {
+    run_marked(invocation, None, cancel, &|_| ())
+}
+
+/// Runs a command like [`run`], with the key of the effect it is in its environment ([`MARK`]), and tells its process as
+/// soon as there is one: it lives on if this process dies.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_marked(
+    invocation: &Invocation,
+    mark: Option<&str>,
+    cancel: &Cancel,
+    started: &dyn Fn(u32),
+) -> Result<Ended, Error> {
     let program = invocation.argv.first().filter(|program| !program.is_empty()).ok_or(Error::Empty)?.clone();
     let since = Instant::now();
     let mut command = Command::new(&program);
-    command.args(&invocation.argv[1..]).envs(invocation.env.iter().map(|(name, value)| (name, value)));
+    command.args(&invocation.argv[1..]);
+    for name in &invocation.without {
+        command.env_remove(name);
+    }
+    command.envs(invocation.env.iter().map(|(name, value)| (name, value.expose_secret())));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     if let Some(cwd) = &invocation.cwd {
         command.current_dir(cwd);
     }
+    command.envs(mark.map(|key| (MARK, key)));
     let mut child = command.spawn().map_err(|source| Error::Start { program: program.clone(), source })?;
+    started(child.id());
     let lost = |source| Error::Lost { program: program.clone(), source };
     feed(&mut child, invocation.stdin.clone());
     let stdout = child.stdout.take().map(drain);
@@ -113,10 +140,10 @@ pub fn run(invocation: &Invocation, cancel: &Cancel) -> Result<Ended, Error> {
 
 /// Writes `text` to the child's standard input from a thread of its own: a child that writes before it reads would
 /// block both.
-fn feed(child: &mut Child, text: Vec<u8>) {
+fn feed(child: &mut Child, text: SecretString) {
     if let Some(mut stdin) = child.stdin.take() {
         // A child that does not read its input is no failure.
-        std::thread::spawn(move || stdin.write_all(&text).ok());
+        std::thread::spawn(move || stdin.write_all(text.expose_secret().as_bytes()).ok());
     }
 }
 
@@ -139,7 +166,7 @@ fn drain(mut pipe: impl Read + Send + 'static) -> Output {
                     let mut kept = shared.lock().unwrap_or_else(PoisonError::into_inner);
                     kept.extend_from_slice(&buffer[..count]);
                     if kept.len() > 2 * KEPT_BYTES {
-                        let more = kept.len() - KEPT_BYTES;
+                        let more = kept.len() - KEPT_BYTES - MARGIN_BYTES;
                         kept.drain(..more);
                     }
                 }
@@ -162,7 +189,7 @@ fn collect(output: Option<Output>) -> std::io::Result<Vec<u8>> {
         Err(RecvTimeoutError::Disconnected) => return Err(std::io::Error::other("the reading thread failed")),
     }
     let mut kept = std::mem::take(&mut *output.kept.lock().unwrap_or_else(PoisonError::into_inner));
-    let more = kept.len().saturating_sub(KEPT_BYTES);
+    let more = kept.len().saturating_sub(KEPT_BYTES + MARGIN_BYTES);
     kept.drain(..more);
     Ok(kept)
 }
@@ -197,7 +224,7 @@ mod tests {
     #[test]
     fn output_and_code_come_back() {
         let mut cat = invocation(&["sh", "-c", "cat; echo oops >&2; exit 3"]);
-        cat.stdin = b"in".to_vec();
+        cat.stdin = "in".into();
         let ended = run(&cat, &Cancel::new()).unwrap();
         assert_eq!((ended.code, ended.stdout, ended.stderr), (Some(3), b"in".to_vec(), b"oops\n".to_vec()));
     }
@@ -235,7 +262,7 @@ mod tests {
     #[test]
     fn only_the_end_of_a_long_output_is_kept() {
         let ended = run(&invocation(&["sh", "-c", "yes | head -c 5000000; echo end"]), &Cancel::new()).unwrap();
-        assert_eq!(ended.stdout.len(), KEPT_BYTES);
+        assert_eq!(ended.stdout.len(), KEPT_BYTES + MARGIN_BYTES);
         assert!(ended.stdout.ends_with(b"end\n"));
     }
 

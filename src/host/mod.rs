@@ -2,5 +2,6 @@
 
 pub mod error;
 pub mod local;
+pub mod process;
 
 pub use error::Error;

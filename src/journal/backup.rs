@@ -1,5 +1,5 @@
-//! Whole copies of the journal in `backup/`: before a migration, before a run begins (at most one in ten minutes) and
-//! before each point of no return. They are what is put back by hand if the journal is ever damaged.
+//! Whole copies of the journal in `backup/`: before a migration, before a run begins (at most one in ten minutes),
+//! before each point of no return and every ten minutes while one works. `doctor --rebuild` begins from the newest of them.
 //!
 //! A copy gets its name only when it is complete and synced, so that whatever has a name can be used.
 
@@ -7,14 +7,16 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 use super::error::Error;
+use super::migrate::KNOWN;
 use super::{crash, now_ms, open};
 
 /// Directory of the copies, in the state directory.
-const DIR: &str = "backup";
+pub(super) const DIR: &str = "backup";
 
 /// What the name of a copy that is not complete begins with; the process that makes it follows.
 const UNFINISHED: &str = ".unfinished-";
@@ -22,20 +24,25 @@ const UNFINISHED: &str = ".unfinished-";
 /// How many routine copies are kept; those of a migration stay until somebody removes them.
 const KEEP: usize = 3;
 
-/// A copy younger than this is young enough for a run to begin.
-const YOUNG_MS: i64 = 10 * 60 * 1000;
+/// A copy younger than this is young enough.
+const YOUNG: Duration = Duration::from_secs(10 * 60);
 
 /// Copies the journal as routine, unless the last routine copy is young and that is `enough`.
 pub(super) fn routine(sql: &Connection, dir: &Path, path: &Path, enough: bool) -> Result<(), Error> {
     let now = now_ms();
-    let young = |at: i64| (0..YOUNG_MS).contains(&(now - at));
+    let youth = i64::try_from(crash::interval(YOUNG).as_millis()).unwrap_or(i64::MAX);
+    let young = |at: i64| (0..youth).contains(&(now - at));
     if enough && routines(dir)?.last().is_some_and(|(at, _)| young(*at)) {
         return Ok(());
     }
     remove_unfinished(dir)?;
     make(sql, dir, path, &format!("journal-{now}.db"))?;
     let copies = routines(dir)?;
-    copies.iter().take(copies.len().saturating_sub(KEEP)).try_for_each(|(_, old)| remove(old))
+    // The older ones go only when the new one can be used.
+    let made = dir.join(DIR).join(format!("journal-{now}.db"));
+    sound(&made)?;
+    let old = copies.iter().map(|(_, copy)| copy).filter(|copy| **copy != made);
+    old.take(copies.len().saturating_sub(KEEP)).try_for_each(|copy| remove(copy))
 }
 
 /// Copies the journal to `backup/<name>`.
@@ -96,6 +103,28 @@ fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Refuses a copy that could not be put back.
+pub(super) fn sound(copy: &Path) -> Result<(), Error> {
+    open::read(copy, |sql| {
+        open::check(sql, copy, &KNOWN)?;
+        open::whole(sql, copy)
+    })
+    .map_err(|error| error.at("be read", copy))
+}
+
+/// Every copy with its time, oldest first: routine ones and those made before a migration.
+pub(super) fn all(dir: &Path) -> Result<Vec<(i64, PathBuf)>, Error> {
+    let mut copies: Vec<(i64, PathBuf)> = entries(dir)?
+        .into_iter()
+        .filter_map(|(name, path)| {
+            let time = name.strip_prefix("journal-")?.strip_suffix(".db")?;
+            Some((time.rsplit('-').next()?.parse().ok()?, path))
+        })
+        .collect();
+    sort(&mut copies);
+    Ok(copies)
+}
+
 /// The routine copies with their time, oldest first.
 fn routines(dir: &Path) -> Result<Vec<(i64, PathBuf)>, Error> {
     let mut copies: Vec<(i64, PathBuf)> = entries(dir)?
@@ -105,8 +134,15 @@ fn routines(dir: &Path) -> Result<Vec<(i64, PathBuf)>, Error> {
             Some((time.parse().ok()?, path))
         })
         .collect();
-    copies.sort();
+    sort(&mut copies);
     Ok(copies)
+}
+
+/// Oldest first. A copy from the future was made while the clock was ahead: nobody knows when, so it counts as the oldest,
+/// and goes first.
+fn sort(copies: &mut [(i64, PathBuf)]) {
+    let now = now_ms();
+    copies.sort_by_cached_key(|(at, path)| (*at <= now, *at, path.clone()));
 }
 
 /// What is in the directory of the copies.

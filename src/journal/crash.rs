@@ -3,7 +3,8 @@
 //! Armed by environment variables and only in debug builds; in release builds nothing of it is left.
 //! `DECAMP_CRASH_AT=n` kills with SIGKILL at the n-th point (from 1); `DECAMP_CRASH_COUNT=FILE` appends the name of
 //! each point passed; `DECAMP_NO_PROBE=1` makes the journal forget that effects are in doubt, which must make a crash
-//! test fail.
+//! test fail; `DECAMP_NO_FLOOR=1` makes it begin effects as long as the disk takes them, so that a full one is met in the
+//! middle of a write; `DECAMP_WATCH_MS=n` makes it look after its space that often.
 
 #[cfg(debug_assertions)]
 mod armed {
@@ -12,11 +13,14 @@ mod armed {
     use std::io::Write;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
 
     struct Plan {
         at: Option<u64>,
         names: Option<File>,
         probes_off: bool,
+        floor_off: bool,
+        interval: Option<Duration>,
     }
 
     static PASSED: AtomicU64 = AtomicU64::new(0);
@@ -28,6 +32,8 @@ mod armed {
             names: env::var_os("DECAMP_CRASH_COUNT")
                 .and_then(|path| OpenOptions::new().create(true).append(true).open(path).ok()),
             probes_off: env::var("DECAMP_NO_PROBE").is_ok_and(|on| on == "1"),
+            floor_off: env::var("DECAMP_NO_FLOOR").is_ok_and(|on| on == "1"),
+            interval: env::var("DECAMP_WATCH_MS").ok().and_then(|ms| ms.parse().ok()).map(Duration::from_millis),
         })
     }
 
@@ -48,6 +54,14 @@ mod armed {
 
     pub(super) fn probes_off() -> bool {
         plan().probes_off
+    }
+
+    pub(super) fn floor_off() -> bool {
+        plan().floor_off
+    }
+
+    pub(super) fn interval() -> Option<Duration> {
+        plan().interval
     }
 }
 
@@ -75,4 +89,20 @@ pub fn probes_off() -> bool {
     return armed::probes_off();
     #[cfg(not(debug_assertions))]
     false
+}
+
+/// The least space an effect begins with.
+pub(super) fn floor(least: u64) -> u64 {
+    #[cfg(debug_assertions)]
+    return if armed::floor_off() { 0 } else { least };
+    #[cfg(not(debug_assertions))]
+    least
+}
+
+/// How often something is looked after.
+pub(super) fn interval(usual: std::time::Duration) -> std::time::Duration {
+    #[cfg(debug_assertions)]
+    return armed::interval().unwrap_or(usual);
+    #[cfg(not(debug_assertions))]
+    usual
 }

@@ -34,6 +34,47 @@ pub enum Error {
         /// What SQLite found.
         detail: String,
     },
+    /// The journal knows less than the event file of a run: it lost what had been committed.
+    #[error(
+        "the journal {} has lost what was committed to it: run {} is at event {table} there, and at {file} in its events.ndjson",
+        show(path), run.short()
+    )]
+    Lost {
+        /// The journal.
+        path: PathBuf,
+        /// The run.
+        run: RunId,
+        /// Its last event in the file.
+        file: i64,
+        /// Its last event in the journal, 0 if it is not there at all.
+        table: i64,
+    },
+    /// There is no journal, and a copy of it knows runs.
+    #[error("the journal {} is gone, and its copy {} knows {runs} runs", show(path), show(copy))]
+    Gone {
+        /// The journal.
+        path: PathBuf,
+        /// The copy.
+        copy: PathBuf,
+        /// How many runs it knows.
+        runs: i64,
+    },
+    /// A run cannot be removed: it is not over, or it holds a target.
+    #[error("run {} ({status}) is not over or still holds a target, and was not removed", run.short())]
+    Kept {
+        /// The run.
+        run: RunId,
+        /// Its status.
+        status: RunStatus,
+    },
+    /// The journal was made anew, and what happened in this run could not all be restored.
+    #[error("what run {} did is not all known any more: {}", run.short(), missing.join("; "))]
+    Incomplete {
+        /// The run.
+        run: RunId,
+        /// What is missing.
+        missing: Vec<String>,
+    },
     /// The state directory is on a file system that several machines can write to, or that decamp cannot trust.
     #[error("the state directory {} is on {fs}, and a journal must be on a local file system", show(path))]
     NotLocal {
@@ -241,8 +282,13 @@ impl Error {
                 Self::Corrupt { path, detail: source.to_string() }
             }
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path },
-            // A stored word or JSON text that cannot be read back is damage, whatever SQLite thinks of the page.
-            None if matches!(source, rusqlite::Error::FromSqlConversionFailure(..)) => {
+            // A stored word or JSON text that cannot be read back, or a column of another type than every table declares,
+            // is damage, whatever SQLite thinks of the page.
+            None if matches!(
+                source,
+                rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..)
+            ) =>
+            {
                 Self::Corrupt { path, detail: source.to_string() }
             }
             _ => Self::Sql { doing, source: Arc::new(source) },
@@ -262,7 +308,16 @@ impl Error {
 
     /// Whether the caller was refused and the journal is as good as before.
     pub(super) fn refusal(&self) -> bool {
-        !matches!(self, Self::Full { .. } | Self::Corrupt { .. } | Self::Io { .. } | Self::Sql { .. } | Self::Stopped)
+        !matches!(
+            self,
+            Self::Full { .. }
+                | Self::Corrupt { .. }
+                | Self::Lost { .. }
+                | Self::Gone { .. }
+                | Self::Io { .. }
+                | Self::Sql { .. }
+                | Self::Stopped
+        )
     }
 }
 

@@ -8,10 +8,28 @@ use serde_json::Value;
 use super::model::RunId;
 
 /// What makes the hashes of one journal its own.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Secret {
     pub(super) journal_id: String,
     pub(super) key: [u8; 32],
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secret").field("journal_id", &self.journal_id).finish_non_exhaustive()
+    }
+}
+
+/// Makes hashes that only one journal can make: equal texts are told, and none can be guessed from its hash elsewhere.
+#[derive(Debug, Clone)]
+pub struct Fingerprint(pub(super) Secret);
+
+impl Fingerprint {
+    /// The hash of `text`.
+    #[must_use]
+    pub fn of(&self, text: &str) -> String {
+        self.0.of(&Value::from(text))
+    }
 }
 
 impl Secret {

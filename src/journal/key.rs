@@ -2,6 +2,8 @@
 //!
 //! A key is segments joined by `/`; a segment may end in `[item]`, in which `/` has no meaning.
 
+use super::model::StepKind;
+
 /// The segments of a key.
 fn segments(key: &str) -> Vec<&str> {
     let mut parts = Vec::new();
@@ -24,7 +26,7 @@ fn segments(key: &str) -> Vec<&str> {
 /// Whether two steps stand in different branches of one `parallel`, so that neither comes after the other.
 ///
 /// Only then does the start of one say nothing about whether a failure of the other was handled.
-pub(super) fn side_by_side(one: &str, other: &str) -> bool {
+pub(crate) fn side_by_side(one: &str, other: &str) -> bool {
     let (one, other) = (segments(one), segments(other));
     let paths = one[..one.len() - 1].iter().zip(&other[..other.len() - 1]);
     let group = |segment: &str| segment.split_once('[').map(|(name, _)| name.to_owned());
@@ -32,6 +34,11 @@ pub(super) fn side_by_side(one: &str, other: &str) -> bool {
         Some((a, b)) => matches!((group(a), group(b)), (Some(a), Some(b)) if a == b),
         None => false,
     }
+}
+
+/// The key of a step as the place it is at: a branch is on its own path, not at the end of the path to it.
+pub(super) fn place(key: &str, kind: StepKind) -> String {
+    if kind == StepKind::Branch { format!("{key}/") } else { key.to_owned() }
 }
 
 /// Whether a step runs because the run stops or goes back, and not in the course of the script.
@@ -51,6 +58,9 @@ mod tests {
             assert!(side_by_side(one, other), "{one} {other}");
             assert!(side_by_side(other, one), "{other} {one}");
         }
+        let branch = |key| place(key, StepKind::Branch);
+        assert!(side_by_side(&branch("swap/move[a]"), &branch("swap/move[b]")));
+        assert!(side_by_side(&branch("swap/move[a]"), "swap/move[b]/copy"));
         for (one, other) in [
             ("copy", "verify"),
             ("swap[a]", "swap[b]"),

@@ -12,36 +12,50 @@
 //! | [`step`] | the state machines |
 //! | `open` `migrate` `backup` | where a journal may be, whether it is whole, its formats and copies |
 //! | `writer` `store/` | the thread that writes · the SQL, one file a noun |
-//! | `run` `reader` | a run this process works on · looking without touching |
-//! | `events` `progress` | `events.ndjson` · `progress.db` |
+//! | `watch` `ballast` | looking after it while a run works · space that is held back |
+//! | `run` `reader` `prune` | a run this process works on · looking without touching · removing runs |
+//! | `events` `line` `agree` | `events.ndjson`, and whether the tables say the same |
+//! | `progress` [`doctor`] | `progress.db` · whether all this can be trusted, and making it anew |
+//! | `clean` | what goes in without the values of secrets |
+//! | `scrub` | rows that must be gone from another file, too |
 //! | `lock` [`crash`] | one process a run · points where tests kill it |
 
+mod agree;
 mod backup;
+mod ballast;
+mod clean;
 pub mod crash;
+pub mod doctor;
 mod error;
 mod events;
 mod hash;
-mod key;
+pub(crate) mod key;
+mod line;
 mod lock;
 mod migrate;
 mod model;
 mod open;
 mod progress;
+mod prune;
 mod reader;
 mod run;
+pub(crate) mod scrub;
 pub mod step;
 mod store;
 mod view;
+mod watch;
 mod words;
 mod writer;
 
-use std::fs::DirBuilder;
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use error::{Error, RequestChanged};
+pub use hash::Fingerprint;
 pub use model::*;
 pub use progress::ProgressStore;
 pub use reader::Reader;
@@ -51,7 +65,7 @@ pub use view::*;
 
 use events::Log;
 use lock::{Owner, RunLock};
-use store::{effects, leases, runs};
+use store::{effects, leases, runs, signals};
 use writer::{SharedLog, Writer};
 
 /// Milliseconds since 1970.
@@ -67,7 +81,10 @@ pub struct Journal(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     dir: PathBuf,
+    // Closed before the lock that says it is open.
     writer: Writer,
+    secret: hash::Secret,
+    _in_use: File,
 }
 
 impl Shared {
@@ -94,10 +111,15 @@ impl Journal {
     /// a damaged or foreign file, [`Error::Newer`] for one of a newer decamp: each before a byte is written.
     /// [`Error::Live`] if a process of an older decamp still works; [`Error::Io`], [`Error::Sql`].
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let (dir, sql, secret) = open::write(dir, &migrate::KNOWN)?;
-        let writer = Writer::start(sql, &dir.join(open::FILE), secret)?;
-        let journal = Self(Arc::new(Shared { dir, writer }));
-        journal.complete_logs()?;
+        // Read before the journal, because a line follows its commit.
+        let files = events::last_of_files(&dir.join("runs"))?;
+        let open::Opened { dir, sql, secret, in_use } = open::write(dir, &migrate::KNOWN, &files)?;
+        let path = dir.join(open::FILE);
+        open::not_behind(&sql, &path, &files).map_err(|error| error.at("be opened", &path))?;
+        let writer = Writer::start(sql, &path, secret.clone())?;
+        let journal = Self(Arc::new(Shared { dir, writer, secret, _in_use: in_use }));
+        journal.remove_pruned()?;
+        journal.complete_logs(&files)?;
         Ok(journal)
     }
 
@@ -115,7 +137,7 @@ impl Journal {
     /// What any write can fail with: [`Error::Full`], [`Error::Busy`], [`Error::Io`], [`Error::Sql`].
     pub fn create(&self, new: NewRun) -> Result<Run, Error> {
         self.0.back_up(true)?;
-        let id = RunId::fresh();
+        let (id, new) = (RunId::fresh(), clean::run(new));
         let owner = Owner::this();
         crash::point("create: before the lock");
         let (lock, log) = self.hold(&id, &owner)?;
@@ -170,6 +192,36 @@ impl Journal {
         self.0.writer.write("record the decision", Some(&log), move |tx| effects::decide(tx, &name, &key, d))
     }
 
+    /// Records a person's answer to an approval, asked for or not, beside the process that has the run, if one lives: it
+    /// finds the answer by itself, and so does the next one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Illegal`] if the run has come to its end or is going back; what any write can fail
+    /// with.
+    pub fn answer(&self, id: &RunId, name: &str, answer: &Answer) -> Result<(), Error> {
+        self.exists(id)?;
+        let (run, name, answer) = (id.clone(), name.to_owned(), answer.clone());
+        self.0.writer.write("record the answer", None, move |tx| signals::answer(tx, &run, &name, &answer))?;
+        // The process that has the run adds the event to its file; where there is none, it is done here.
+        if let Some(_lock) = RunLock::try_take(&self.0.runs_dir(), id)? {
+            self.bring_up(id)?;
+        }
+        Ok(())
+    }
+
+    /// Records an event of a run from beside it: its lock is not needed, and a process that works on it and follows its
+    /// events hears it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; what any write can fail with.
+    pub fn tell(&self, id: &RunId, level: Level, kind: &str, data: serde_json::Value) -> Result<(), Error> {
+        let (name, kind) = (id.clone(), kind.to_owned());
+        self.0.writer.write("record the event", None, move |tx| {
+            runs::head(&tx.sql, &name)?;
+            tx.event(&name, level, &kind, None, data)
+        })
+    }
+
     /// A reader of this journal.
     ///
     /// # Errors
@@ -192,26 +244,58 @@ impl Journal {
             .create(&run_dir)
             .map_err(|source| Error::io("create", &run_dir, source))?;
         let lock = RunLock::take(&runs_dir, id, owner)?;
-        let log = Arc::new(Mutex::new(Log::open(&run_dir)?));
+        let log = self.bring_up(id)?;
         open::sync_dir(&run_dir)?;
         open::sync_dir(&runs_dir)?;
-        let (late, name) = (log.clone(), id.clone());
-        self.0.writer.read(move |sql| late.lock().unwrap_or_else(PoisonError::into_inner).catch_up(sql, &name))?;
         Ok((lock, log))
     }
 
-    /// Adds to the event files what a crash between a commit and its lines left out.
-    fn complete_logs(&self) -> Result<(), Error> {
+    /// Opens the event file of a run, makes it say what the tables say, and refuses tables that say something else. The
+    /// caller holds the lock of the run.
+    fn bring_up(&self, id: &RunId) -> Result<SharedLog, Error> {
+        let (mut log, story) = Log::open(&self.0.run_dir(id), id)?;
+        let path = self.0.dir.join(open::FILE);
+        let (log, damage) = self.0.writer.read(move |sql| {
+            let (file, table) = (story.last(), store::events::last(sql, log.run())?);
+            if file > table {
+                return Err(Error::Lost { path, run: log.run().clone(), file, table });
+            }
+            if story.old || !story.damage.is_empty() {
+                log.rewrite(sql, !story.old)?;
+            } else if file > 0 {
+                let differ = agree::differences(sql, log.run(), &story)?;
+                if !differ.is_empty() {
+                    let detail =
+                        format!("what it says of run {} is not what happened: {}", log.run(), differ.join("; "));
+                    return Err(Error::Corrupt { path, detail });
+                }
+            }
+            log.catch_up(sql)?;
+            Ok((log, story.damage))
+        })?;
+        let log = Arc::new(Mutex::new(log));
+        if !damage.is_empty() {
+            let run = id.clone();
+            self.0.writer.write("record that the events were rewritten", Some(&log), move |tx| {
+                tx.event(&run, Level::Warn, "events.rewritten", None, serde_json::json!({ "damage": damage }))
+            })?;
+        }
+        Ok(log)
+    }
+
+    /// Adds to the event files what a crash between a commit and its lines left out, and compares what unfinished runs
+    /// hold: other runs are refused by it.
+    fn complete_logs(&self, files: &BTreeMap<RunId, i64>) -> Result<(), Error> {
         let runs_dir = self.0.runs_dir();
-        let all = self.0.writer.read(store::events::last_of_runs)?;
-        for (id, last) in all {
-            let run_dir = self.0.run_dir(&id);
+        for (id, status, last) in self.0.writer.read(store::events::last_of_runs)? {
+            let behind = files.get(&id).copied().unwrap_or_default() != last;
             // A run whose directory was removed by hand is not brought back; one that lives writes by itself.
-            if !run_dir.exists() || events::last_seq(&run_dir)? == last {
+            let settled = status.finished() && !behind;
+            if settled || !self.0.run_dir(&id).exists() {
                 continue;
             }
             let Some(_lock) = RunLock::try_take(&runs_dir, &id)? else { continue };
-            self.0.writer.read(move |sql| Log::open(&run_dir)?.catch_up(sql, &id))?;
+            self.bring_up(&id)?;
         }
         Ok(())
     }

@@ -4,20 +4,23 @@
 //! formats over a read-only connection. One process at a time opens (an flock on `open.lock`), so that two of them
 //! cannot create or migrate side by side.
 
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use rustix::fs::FlockOperation;
 
-use super::crash;
 use super::error::Error;
 use super::hash::Secret;
 use super::migrate::{self, Formats};
+use super::model::RunId;
+use super::store::{events, images};
+use super::{backup, ballast, crash};
 
 /// Name of the database in the state directory.
 pub(super) const FILE: &str = "journal.db";
@@ -29,14 +32,26 @@ pub(super) const APPLICATION: i64 = 1_684_366_704;
 const SQLITE: i32 = 3_051_003;
 
 /// A run must not begin with less space than this.
-const SPACE: u64 = 64 << 20;
+pub(super) const SPACE: u64 = 64 << 20;
 
 /// While a read-only connection may be the first of this process on the file, no other may be opened for writing:
 /// SQLite shares its view of the shared memory file, read-only or not, between the connections of a process.
 static FIRST: RwLock<()> = RwLock::new(());
 
+/// A journal that was opened for writing.
+pub(super) struct Opened {
+    /// The state directory, absolute.
+    pub(super) dir: PathBuf,
+    pub(super) sql: Connection,
+    pub(super) secret: Secret,
+    /// Says that the journal is open, as long as this lives.
+    pub(super) in_use: File,
+}
+
 /// Opens the journal in `dir` for writing; makes the directory and the file if need be.
-pub(super) fn write(dir: &Path, formats: &Formats<'_>) -> Result<(PathBuf, Connection, Secret), Error> {
+///
+/// `files` is what the event files of the runs tell, read before.
+pub(super) fn write(dir: &Path, formats: &Formats<'_>, files: &BTreeMap<RunId, i64>) -> Result<Opened, Error> {
     if rusqlite::version_number() < SQLITE {
         return Err(Error::Sqlite { found: rusqlite::version() });
     }
@@ -46,8 +61,9 @@ pub(super) fn write(dir: &Path, formats: &Formats<'_>) -> Result<(PathBuf, Conne
     let _alone = FIRST.write().unwrap_or_else(PoisonError::into_inner);
     let _turn = turn(&dir)?;
     let path = dir.join(FILE);
-    if !is_new(&path)? {
-        look(&path, |sql| check(sql, &path, formats))?;
+    let found = if is_new(&path)? { 0 } else { look(&path, |sql| check(sql, &path, formats))? };
+    if found == 0 {
+        nothing_lost(&path, files)?;
     }
     crash::point("open: before the file");
     OpenOptions::new()
@@ -64,11 +80,48 @@ pub(super) fn write(dir: &Path, formats: &Formats<'_>) -> Result<(PathBuf, Conne
         Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .map_err(fail)?;
     settings(&sql, &path)?;
-    // Again, for a file whose creation was cut short and had to be recovered first.
+    // Again, for a file whose creation was cut short and had to be recovered first; and the indexes too, because a step
+    // that is not found by its key would be done again.
     check(&sql, &path, formats)?;
+    whole(&sql, &path)?;
     migrate::bring_up(&mut sql, &dir, &path, formats)?;
     let secret = secret(&mut sql).map_err(|error| error.at("be given its key", &path))?;
-    Ok((dir, sql, secret))
+    images::watch(&sql).map_err(fail)?;
+    ballast::keep(&dir)?;
+    let in_use = in_use(&dir)?;
+    Ok(Opened { dir, sql, secret, in_use })
+}
+
+/// Refuses a journal that knows less than the event files tell: a file that was lost, replaced by an older one, or
+/// whose write-ahead log was cut. `files` was read before the journal, because a line follows its commit.
+pub(super) fn not_behind(sql: &Connection, path: &Path, files: &BTreeMap<RunId, i64>) -> Result<(), Error> {
+    let mut table: BTreeMap<RunId, i64> =
+        events::last_of_runs(sql)?.into_iter().map(|(run, _, last)| (run, last)).collect();
+    table.extend(events::pruned(sql)?.into_iter().map(|run| (run, i64::MAX)));
+    match files.iter().find(|(run, file)| **file > table.get(run).copied().unwrap_or_default()) {
+        Some((run, &file)) => Err(lost(path, run, file, table.get(run).copied().unwrap_or_default())),
+        None => Ok(()),
+    }
+}
+
+/// As [`not_behind`], where there is no journal, or nothing in it.
+pub(super) fn nothing_lost(path: &Path, files: &BTreeMap<RunId, i64>) -> Result<(), Error> {
+    if let Some((run, &file)) = files.iter().find(|(_, file)| **file > 0) {
+        return Err(lost(path, run, file, 0));
+    }
+    let Some(dir) = path.parent() else { return Ok(()) };
+    for (_, copy) in backup::all(dir)?.into_iter().rev() {
+        // One that cannot be read proves nothing; `doctor` tells about it.
+        let runs = look(&copy, |sql| Ok(sql.query_row("SELECT count(*) FROM run", [], |row| row.get(0))?));
+        if let Ok(runs @ 1..) = runs {
+            return Err(Error::Gone { path: path.to_path_buf(), copy, runs });
+        }
+    }
+    Ok(())
+}
+
+fn lost(path: &Path, run: &RunId, file: i64, table: i64) -> Error {
+    Error::Lost { path: path.to_path_buf(), run: run.clone(), file, table }
 }
 
 /// Reads the journal at `path` so that nothing on disk changes.
@@ -82,15 +135,12 @@ pub(super) fn read<T>(path: &Path, work: impl Fn(&Connection) -> Result<T, Error
 /// Without a write-ahead log nobody writes, and the file alone is read, without locks or shared memory: if a writer
 /// came meanwhile, whatever was read is thrown away and read again.
 fn look<T>(path: &Path, work: impl Fn(&Connection) -> Result<T, Error>) -> Result<T, Error> {
-    let mut tries = 0;
+    let begun = Instant::now();
     loop {
         let before = trace(path);
         let result = read_only(path).and_then(|sql| work(&sql));
         match &result {
-            Err(error) if tries < TRIES && passing(error) => {
-                tries += 1;
-                std::thread::sleep(PAUSE);
-            }
+            Err(error) if begun.elapsed() < PATIENCE && passing(error) => std::thread::sleep(PAUSE),
             // With a log, SQLite's own locks keep the view consistent.
             _ if before.log || before == trace(path) => return result,
             _ => {}
@@ -98,8 +148,9 @@ fn look<T>(path: &Path, work: impl Fn(&Connection) -> Result<T, Error>) -> Resul
     }
 }
 
-/// How often, and how far apart, reading is tried again while a writer comes or goes.
-const TRIES: u32 = 200;
+/// For how long, and how far apart, reading is tried again while a writer comes or goes. A time and no count, because
+/// SQLite itself may take ten seconds for one try.
+const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// What a reader meets when a writer has just made, not yet filled or just removed the log and its shared memory.
@@ -128,9 +179,28 @@ fn trace(path: &Path) -> Trace {
     }
 }
 
+/// Whether there is a write-ahead log that may hold anything: one with a header SQLite knows, and more than that.
+///
+/// A process that is killed after it has made the log and before its first commit leaves a header alone. Everything
+/// committed is then in the database; and SQLite, which cannot rebuild the shared memory over a read-only connection,
+/// compares the header with one it has never read, and tries again for ever.
 fn has_log(path: &Path) -> bool {
-    path.with_extension("db-wal").metadata().is_ok_and(|meta| meta.len() > 0)
+    let mut start = [0; LOG_HEADER + 1];
+    let read =
+        File::open(path.with_extension("db-wal")).and_then(|mut log| std::io::Read::read_exact(&mut log, &mut start));
+    let word = |at: usize| u32::from_be_bytes([start[at], start[at + 1], start[at + 2], start[at + 3]]);
+    // The lowest bit of the first word is the byte order of the checksums; the third is the size of a page.
+    let known = || word(0) & !1 == LOG_MAGIC && word(8).is_power_of_two() && (512..=65536).contains(&word(8));
+    match read {
+        Ok(()) => known(),
+        // What is there and cannot be read is SQLite's to name.
+        Err(error) => !matches!(error.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::NotFound),
+    }
 }
+
+/// The bytes before the first frame of a write-ahead log, and how they begin (see SQLite's "WAL-mode File Format").
+const LOG_HEADER: usize = 32;
+const LOG_MAGIC: u32 = 0x377F_0682;
 
 /// A connection that changes nothing.
 fn read_only(path: &Path) -> Result<Connection, Error> {
@@ -193,7 +263,25 @@ pub(super) fn check(sql: &Connection, path: &Path, formats: &Formats<'_>) -> Res
     if verdict != "ok" {
         return Err(corrupt(verdict));
     }
+    // A byte that changed in the text of a table makes it another table, and is no damage to SQLite.
+    if found == formats.newest() && schema(sql).map_err(fail)? != formats.schema().map_err(fail)? {
+        return Err(corrupt("its tables are not those of a journal".to_owned()));
+    }
     Ok(found)
+}
+
+/// Every table and index with its text.
+pub(super) fn schema(sql: &Connection) -> rusqlite::Result<Vec<(String, Option<String>)>> {
+    let mut statement = sql.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name")?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+/// Refuses a file whose tables and indexes do not fit.
+pub(super) fn whole(sql: &Connection, path: &Path) -> Result<(), Error> {
+    let verdict: String = sql
+        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+        .map_err(|source| Error::sql("be checked", path, source))?;
+    if verdict == "ok" { Ok(()) } else { Err(Error::Corrupt { path: path.to_path_buf(), detail: verdict }) }
 }
 
 /// The pragmas of a writing connection.
@@ -254,8 +342,32 @@ fn secret(sql: &mut Connection) -> Result<Secret, Error> {
 }
 
 /// Waits for the turn to open; the turn ends when the file is dropped.
-fn turn(dir: &Path) -> Result<File, Error> {
-    let path = dir.join("open.lock");
+pub(super) fn turn(dir: &Path) -> Result<File, Error> {
+    lock_file(dir, "open.lock", FlockOperation::LockExclusive)
+}
+
+/// Says that this process has the journal open, as long as the file lives.
+fn in_use(dir: &Path) -> Result<File, Error> {
+    lock_file(dir, "use.lock", FlockOperation::LockShared)
+}
+
+/// Makes sure that no process has the journal open, and none opens it while the file lives.
+pub(super) fn alone(dir: &Path) -> Result<File, Error> {
+    let mut tries = 0;
+    loop {
+        match lock_file(dir, "use.lock", FlockOperation::NonBlockingLockExclusive) {
+            // A program that is just being started has the descriptors of who starts it for an instant.
+            Err(Error::Busy { .. }) if tries < 25 => {
+                tries += 1;
+                std::thread::sleep(PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
+fn lock_file(dir: &Path, name: &str, operation: FlockOperation) -> Result<File, Error> {
+    let path = dir.join(name);
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -264,9 +376,11 @@ fn turn(dir: &Path) -> Result<File, Error> {
         .mode(0o600)
         .open(&path)
         .map_err(|source| Error::io("create", &path, source))?;
-    rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))
-        .map_err(|errno| Error::io("lock", &path, errno))?;
-    Ok(file)
+    match rustix::io::retry_on_intr(|| rustix::fs::flock(&file, operation)) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Busy { path: dir.join(FILE) }),
+        Err(errno) => Err(Error::io("lock", &path, errno)),
+    }
 }
 
 /// Makes the state directory and `runs/` in it, for its owner alone; returns its absolute path.
@@ -286,11 +400,17 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), Error> {
     File::open(dir).and_then(|file| file.sync_all()).map_err(|source| Error::io("sync", dir, source))
 }
 
-/// Refuses a directory with too little space for the record of a run.
-fn space(dir: &Path) -> Result<(), Error> {
+/// How much a directory's file system has left for this user.
+pub(super) fn free(dir: &Path) -> Result<u64, Error> {
     let stat = rustix::fs::statvfs(dir).map_err(|errno| Error::io("look at the file system of", dir, errno))?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    if free < SPACE {
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Refuses a directory with too little space for the record of a run; the reserve counts as space.
+fn space(dir: &Path) -> Result<(), Error> {
+    let free = free(dir)?;
+    let reserve = if ballast::whole(dir) { ballast::SIZE } else { 0 };
+    if free + reserve < SPACE {
         return Err(Error::Full { path: dir.to_path_buf(), space: Some((free, SPACE)) });
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::error::Error;
+use super::events::last_of_files;
 use super::migrate::KNOWN;
 use super::model::{RunId, Source};
 use super::open;
@@ -21,16 +22,23 @@ impl Reader {
     /// A reader of the journal in `dir`; `None` if there is none.
     pub(super) fn open(dir: &Path) -> Result<Option<Self>, Error> {
         let path = dir.join(open::FILE);
+        let files = last_of_files(&dir.join("runs"))?;
         if open::is_new(&path)? {
+            open::nothing_lost(&path, &files)?;
             return Ok(None);
         }
         open::local(dir)?;
         let dir = dir.canonicalize().map_err(|source| Error::io("resolve", dir, source))?;
         let path = dir.join(open::FILE);
-        let found =
-            open::read(&path, |sql| open::check(sql, &path, &KNOWN)).map_err(|error| error.at("be read", &path))?;
-        match found {
-            0 => Ok(None),
+        let look = |sql: &Connection| {
+            let found = open::check(sql, &path, &KNOWN)?;
+            if found == KNOWN.newest() {
+                open::not_behind(sql, &path, &files)?;
+            }
+            Ok(found)
+        };
+        match open::read(&path, look).map_err(|error| error.at("be read", &path))? {
+            0 => open::nothing_lost(&path, &files).map(|()| None),
             found if found < KNOWN.newest() => Err(Error::Older { path, found, known: KNOWN.newest() }),
             _ => Ok(Some(Self { dir })),
         }
@@ -102,6 +110,14 @@ impl Reader {
             runs::head(sql, id)?;
             events::after(sql, id, seq)
         })
+    }
+
+    /// The run that did the kept plan of that name.
+    ///
+    /// # Errors
+    /// See [`Reader::runs`].
+    pub fn run_of_plan(&self, plan: &str) -> Result<Option<RunId>, Error> {
+        self.ask(|sql, _| events::run_of_plan(sql, plan))
     }
 
     /// The one run whose name is, begins or ends with `text`.

@@ -2,7 +2,8 @@
 //!
 //! Fail-stop: when a commit, or anything of the system around it, has failed, every later write is answered with that
 //! error, so that no effect can start whose intent is not durable. A refusal by the rules (a state machine, a lease)
-//! rolls back and leaves the journal usable.
+//! rolls back and leaves the journal usable. A full disk does not break the journal: the reserve is given up, the run
+//! is recorded as paused, and from then on only outcomes of what has begun are taken.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -10,15 +11,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::error::Error;
-use super::events::{Log, lines};
+use super::events::Log;
 use super::hash::Secret;
 use super::model::{Level, RunId, StepId};
-use super::store::events;
+use super::store::{events, images, runs};
 use super::view::EventRow;
-use super::{crash, now_ms};
+use super::{ballast, crash, now_ms, open};
+use crate::cancel::{Cancel, Reason};
 
 /// The event file of the run a write belongs to.
 pub(super) type SharedLog = Arc<Mutex<Log>>;
@@ -49,33 +51,93 @@ impl Tx<'_> {
     }
 }
 
+/// What is asked to stop when the journal is full.
+type Stop = Arc<Mutex<Option<Cancel>>>;
+
 /// What the thread owns.
 struct Core {
     sql: Connection,
     path: PathBuf,
     secret: Secret,
     broken: Option<Error>,
+    /// Space ran out, and what was held back is given up.
+    low: Option<Error>,
+    /// That was recorded: only outcomes are taken from here on.
+    paused: Option<Error>,
+    stop: Stop,
 }
 
 impl Core {
+    /// One transaction. One that is `closing` records what has happened, and is taken from the reserve if need be.
     fn write<T>(
         &mut self,
         name: &'static str,
         log: Option<&SharedLog>,
+        closing: bool,
         body: impl FnOnce(&mut Tx<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
+        self.spend()?;
+        if !closing && let Some(error) = self.low.clone() {
+            self.pause(&error, log)?;
+            return Err(error);
+        }
         let result = transact(&mut self.sql, &self.secret, name, log, body).map_err(|error| error.at(name, &self.path));
-        if let Err(error) = &result
-            && !error.refusal()
-        {
-            self.broken = Some(error.clone());
+        match &result {
+            Err(error @ Error::Full { .. }) if self.low.is_none() => {
+                self.low = Some(error.clone());
+                self.give_up()?;
+                self.pause(error, log)?;
+            }
+            Err(error) if !error.refusal() => self.broken = Some(error.clone()),
+            _ => {}
         }
         result
     }
+
+    /// Gives the reserve up when hardly any space is left.
+    fn spend(&mut self) -> Result<(), Error> {
+        let free = open::free(self.dir())?;
+        if self.low.is_some() || free >= crash::floor(FLOOR) {
+            return Ok(());
+        }
+        self.low = Some(Error::Full { path: self.dir().to_path_buf(), space: Some((free, FLOOR)) });
+        self.give_up()
+    }
+
+    fn dir(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
+    fn give_up(&self) -> Result<(), Error> {
+        ballast::give_up(self.dir())
+    }
+
+    /// Records that the run stops for want of space, and stops what it does. Whatever cannot be recorded even now breaks
+    /// the journal.
+    fn pause(&mut self, error: &Error, log: Option<&SharedLog>) -> Result<(), Error> {
+        if self.paused.is_some() {
+            return Ok(());
+        }
+        self.paused = Some(error.clone());
+        if let Some(cancel) = self.stop.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            cancel.cancel(Reason::Internal);
+        }
+        let Some(log) = log else { return Ok(()) };
+        let run = log.lock().unwrap_or_else(PoisonError::into_inner).run().clone();
+        let name = "record the pause";
+        let recorded = transact(&mut self.sql, &self.secret, name, Some(log), |tx| runs::pause(tx, &run));
+        if let Err(second) = recorded {
+            self.broken = Some(second.at(name, &self.path));
+        }
+        Ok(())
+    }
 }
+
+/// No effect begins with less space than this, beside what is held back.
+const FLOOR: u64 = 4 << 20;
 
 fn transact<T>(
     sql: &mut Connection,
@@ -86,19 +148,29 @@ fn transact<T>(
 ) -> Result<T, Error> {
     // Immediate: a transaction that becomes a writer only later fails at once when another process has written.
     let sql = sql.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    images::forget(&sql)?;
     let mut tx = Tx { sql, secret, now: now_ms(), rows: Vec::new() };
     let answer = body(&mut tx)?;
-    let Tx { sql, rows, .. } = tx;
     let mut log = log.map(|log| log.lock().unwrap_or_else(PoisonError::into_inner));
-    if let Some(log) = log.as_mut() {
-        log.reserve(lines(&rows).len() as u64)?;
-    }
+    let text = match log.as_mut() {
+        Some(log) => {
+            if tx.rows.is_empty() && images::any(&tx.sql)? {
+                // A row never changes without a line that says so.
+                tx.event(log.run(), Level::Info, "rows.changed", None, json!({}))?;
+            }
+            let text = log.text(&tx.sql, tx.rows.len())?;
+            log.reserve(text.bytes.len() as u64)?;
+            Some(text)
+        }
+        None => None,
+    };
+    let Tx { sql, rows, .. } = tx;
     crash::point_in(name, "before commit");
     sql.commit()?;
     crash::point_in(name, "after commit");
-    if let Some(log) = log.as_mut() {
+    if let (Some(log), Some(text)) = (log.as_mut(), text) {
         let sync = rows.iter().any(|row| row.step.is_some() || row.kind.starts_with("run."));
-        log.append(&rows, sync)?;
+        log.append(text, sync)?;
         crash::point_in(name, "after events");
     }
     Ok(answer)
@@ -109,18 +181,43 @@ fn transact<T>(
 pub(super) struct Writer {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    stop: Stop,
 }
 
 impl Writer {
     /// Starts the thread.
     pub(super) fn start(sql: Connection, path: &Path, secret: Secret) -> Result<Self, Error> {
         let (jobs, queue) = channel();
-        let core = Core { sql, path: path.to_path_buf(), secret, broken: None };
+        let stop = Stop::default();
+        let path_buf = path.to_path_buf();
+        let core = Core { sql, path: path_buf, secret, broken: None, low: None, paused: None, stop: Arc::clone(&stop) };
         let thread = thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || serve(core, &queue))
             .map_err(|source| Error::io("start the writer of", path, source))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), stop })
+    }
+
+    /// Stops this work when the journal is full.
+    pub(super) fn stops(&self, cancel: &Cancel) {
+        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = Some(cancel.clone());
+    }
+
+    /// Looks whether there is space, and pauses the run of `log` if not.
+    pub(super) fn look(&self, log: &SharedLog) -> Result<(), Error> {
+        let log = Arc::clone(log);
+        self.ask(move |core| {
+            core.spend()?;
+            match core.low.clone() {
+                Some(error) => core.pause(&error, Some(&log)),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// Why the journal takes only outcomes, if it does.
+    pub(super) fn paused(&self) -> Option<Error> {
+        self.ask(|core| Ok(core.paused.clone())).ok().flatten()
     }
 
     /// One transaction. On return it is durable, and its events are in `log`; an error means nothing was kept.
@@ -131,7 +228,19 @@ impl Writer {
         body: impl FnOnce(&mut Tx<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let log = log.cloned();
-        self.ask(move |core| core.write(name, log.as_ref(), body))
+        self.ask(move |core| core.write(name, log.as_ref(), false, body))
+    }
+
+    /// As [`Writer::write`], for what has happened already: a full disk does not keep it from being recorded as long as
+    /// there is a reserve.
+    pub(super) fn close<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        log: Option<&SharedLog>,
+        body: impl FnOnce(&mut Tx<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let log = log.cloned();
+        self.ask(move |core| core.write(name, log.as_ref(), true, body))
     }
 
     /// Reads over the writer's connection: sees everything written so far.

@@ -28,7 +28,7 @@ impl Events {
     fn progress(&mut self, seen: &Snapshot) {
         self.told_at = seen.elapsed;
         self.told = (seen.entries, seen.bytes);
-        self.output.line(&progress(seen).to_string());
+        self.output.json(progress(seen), false);
     }
 }
 
@@ -47,7 +47,7 @@ impl Painter for Events {
 
     fn news(&mut self, news: News, seen: &Snapshot) {
         if let Some(event) = event(news) {
-            self.output.line(&event.to_string());
+            self.output.json(event, false);
         }
         self.tick(seen);
     }
@@ -70,6 +70,7 @@ fn progress(seen: &Snapshot) -> Value {
         "total_entries": known(seen.total_entries),
         "total_bytes": known(seen.total_bytes),
         "failed": seen.failed,
+        "max_rate_bytes": seen.limit,
         "elapsed_ms": seen.elapsed.as_millis() as u64,
         "eta_ms": seen.eta().map(|eta| eta.as_millis() as u64),
     })

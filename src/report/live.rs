@@ -15,6 +15,7 @@ use super::plain::Plain;
 use super::tally::{News, Snapshot, Tally};
 use crate::copy::report::NAMED;
 use crate::progress::Progress;
+use crate::redact;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +84,7 @@ impl Live {
 
     /// Shows a line for people, in order with everything else.
     pub fn line(&self, text: &str) {
-        self.send(News::Line(text.to_owned()));
+        self.send(News::Line(redact::text(text).into_owned()));
     }
 
     /// The phase is over and nothing is counted until the next one begins.

@@ -8,6 +8,7 @@ pub mod bar;
 pub mod events;
 pub mod human;
 pub mod json;
+mod lanes;
 pub mod live;
 pub mod notes;
 pub mod output;

@@ -6,6 +6,10 @@
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Mutex, PoisonError};
 
+use serde_json::Value;
+
+use crate::redact;
+
 /// Standard output of one command.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -19,8 +23,19 @@ struct State {
 }
 
 impl Output {
-    /// Writes `text` and a newline, at once.
+    /// Writes `text` and a newline, at once; without the values of secrets.
     pub fn line(&self, text: &str) {
+        self.write(&redact::text(text));
+    }
+
+    /// Writes JSON and a newline, on one line or laid out for people; without the values of secrets.
+    pub fn json(&self, value: Value, laid_out: bool) {
+        // What is replaced in JSON that is text already might end a string of it.
+        let value = redact::json(value);
+        self.write(&if laid_out { format!("{value:#}") } else { value.to_string() });
+    }
+
+    fn write(&self, text: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.closed || state.failed.is_some() {
             return;
@@ -53,8 +68,9 @@ impl Output {
 }
 
 /// Writes a line for people to standard error. Where nobody can read it (the terminal is gone), it is lost: the work
-/// it tells about must not stop for that.
+/// it tells about must not stop for that. Values of secrets are left out.
 pub fn tell(text: &str) {
+    let text = redact::text(text);
     let mut stderr = io::stderr().lock();
     let end = if text.ends_with('\n') { "" } else { "\n" };
     stderr.write_all(format!("{text}{end}").as_bytes()).ok();

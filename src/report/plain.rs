@@ -95,6 +95,9 @@ pub(super) fn describe(seen: &Snapshot) -> String {
     } else if seen.entries > 0 {
         write!(text, ", {}/s", show_count(seen.entries_per_second())).ok();
     }
+    if let Some(limit) = seen.limit.filter(|_| seen.bytes > 0) {
+        write!(text, " (at most {}/s)", Bytes(limit)).ok();
+    }
     if let Some(eta) = seen.eta().filter(|eta| !eta.is_zero()) {
         write!(text, ", {} left", show_duration(eta)).ok();
     }
@@ -120,6 +123,7 @@ mod tests {
             total_entries: 1_000,
             total_bytes: 1_024_000,
             failed: 0,
+            limit: None,
         }
     }
 
@@ -136,6 +140,13 @@ mod tests {
         assert_eq!(lines[0], "copy: 6 % 60/1,000 entries, 60.0 KiB/0.98 MiB, 20.0 KiB/s, 47.0 s left");
         assert!(lines[1].starts_with("copy: 6 % 62/1,000"), "{lines:#?}");
         assert!(lines[2].starts_with("copy: 90 %"), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_limit_stands_beside_the_speed() {
+        let text = describe(&Snapshot { limit: Some(1 << 20), ..at(1, 10) });
+        assert!(text.contains("KiB/s (at most 1.00 MiB/s)"), "{text}");
+        assert!(!describe(&at(1, 10)).contains("at most"));
     }
 
     #[test]

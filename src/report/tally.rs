@@ -1,11 +1,13 @@
 //! Takes an engine's events and keeps the numbers a painter shows. Never blocks the engine.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::Sender;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::lanes::{Lane, Lanes};
 use crate::progress::{Event, Progress};
+use crate::redact;
 use crate::units::path_text;
 
 /// Something to be shown once, in order.
@@ -54,6 +56,8 @@ pub struct Snapshot {
     pub total_bytes: u64,
     /// Entries that could not be handled, over all phases.
     pub failed: u64,
+    /// Bytes a second that may be moved, if that is limited.
+    pub limit: Option<u64>,
 }
 
 impl Snapshot {
@@ -95,6 +99,11 @@ pub fn per_second(count: u64, elapsed: Duration) -> u64 {
     if elapsed < Duration::from_millis(1) { 0 } else { (count as f64 / elapsed.as_secs_f64()) as u64 }
 }
 
+/// What an engine says, without the values of secrets.
+fn clean(text: &str) -> String {
+    redact::text(text).into_owned()
+}
+
 /// Counts events.
 #[derive(Debug)]
 pub struct Tally {
@@ -105,11 +114,49 @@ pub struct Tally {
     total_bytes: AtomicU64,
     /// Entries the last scan counted: what a pass over them has to do, unless the engine knows better.
     scanned: AtomicU64,
+    shared: Arc<Shared>,
+}
+
+/// What a tally and its lanes have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) lanes: Lanes,
+    /// Number of the last phase.
+    pub(super) number: AtomicU32,
     failed: AtomicU64,
     notices: AtomicU64,
+    /// 0: no limit.
+    limit: AtomicU64,
     /// How many failures and how many notices are passed on by name; the report has the rest.
     named: u64,
     news: Sender<News>,
+}
+
+impl Shared {
+    pub(super) fn phase(&self, name: &str) {
+        self.pass_on(News::Phase(clean(name)));
+    }
+
+    pub(super) fn failed(&self, path: &[u8], error: &str) {
+        if self.failed.fetch_add(1, Relaxed) < self.named {
+            self.pass_on(News::Failed { path: clean(&path_text(path)), error: clean(error) });
+        }
+    }
+
+    pub(super) fn notice(&self, path: &[u8], text: &str) {
+        if self.notices.fetch_add(1, Relaxed) < self.named {
+            self.pass_on(News::Notice { path: clean(&path_text(path)), text: clean(text) });
+        }
+    }
+
+    pub(super) fn limit(&self, limit: Option<u64>) {
+        self.limit.store(limit.unwrap_or(0), Relaxed);
+    }
+
+    fn pass_on(&self, news: News) {
+        // The painter is gone only once the work is over: nobody is left to be told.
+        self.news.send(news).ok();
+    }
 }
 
 impl Tally {
@@ -123,16 +170,26 @@ impl Tally {
             total_entries: AtomicU64::new(0),
             total_bytes: AtomicU64::new(0),
             scanned: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            notices: AtomicU64::new(0),
-            named,
-            news,
+            shared: Arc::new(Shared {
+                lanes: Lanes::default(),
+                number: AtomicU32::new(0),
+                failed: AtomicU64::new(0),
+                notices: AtomicU64::new(0),
+                limit: AtomicU64::new(0),
+                named,
+                news,
+            }),
         }
     }
 
     /// The numbers now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
+        let failed = self.shared.failed.load(Relaxed);
+        let limit = Some(self.shared.limit.load(Relaxed)).filter(|limit| *limit > 0);
+        if let Some(lanes) = self.shared.lanes.snapshot() {
+            return Snapshot { failed, limit, ..lanes };
+        }
         let phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         Snapshot {
             phase: phase.0.clone(),
@@ -142,20 +199,22 @@ impl Tally {
             bytes: self.bytes.load(Relaxed),
             total_entries: self.total_entries.load(Relaxed),
             total_bytes: self.total_bytes.load(Relaxed),
-            failed: self.failed.load(Relaxed),
+            failed,
+            limit,
         }
     }
 
     /// Ends the phase: nothing is counted until the next one begins.
     pub(super) fn rest(&self) {
-        if self.snapshot().number > 0 {
+        // That a step of one lane is over says nothing about the others.
+        if !self.shared.lanes.any() && self.snapshot().number > 0 {
             self.reset("");
         }
     }
 
     fn begin(&self, name: &str) {
         self.reset(name);
-        self.pass_on(News::Phase(name.to_owned()));
+        self.shared.phase(name);
     }
 
     fn reset(&self, name: &str) {
@@ -169,12 +228,7 @@ impl Tally {
         if ["copy", "verify"].contains(&name) {
             self.total_entries.store(self.scanned.load(Relaxed), Relaxed);
         }
-        *phase = (name.to_owned(), phase.1 + 1, Instant::now());
-    }
-
-    fn pass_on(&self, news: News) {
-        // The painter is gone only once the work is over: nobody is left to be told.
-        self.news.send(news).ok();
+        *phase = (clean(name), self.shared.number.fetch_add(1, Relaxed) + 1, Instant::now());
     }
 }
 
@@ -190,17 +244,14 @@ impl Progress for Tally {
                 self.entries.fetch_add(entries, Relaxed);
                 self.bytes.fetch_add(bytes, Relaxed);
             }
-            Event::Failed { path, error } => {
-                if self.failed.fetch_add(1, Relaxed) < self.named {
-                    self.pass_on(News::Failed { path: path_text(path), error: error.to_owned() });
-                }
-            }
-            Event::Notice { path, text } => {
-                if self.notices.fetch_add(1, Relaxed) < self.named {
-                    self.pass_on(News::Notice { path: path_text(path), text: text.to_owned() });
-                }
-            }
+            Event::Limit(limit) => self.shared.limit(limit),
+            Event::Failed { path, error } => self.shared.failed(path, error),
+            Event::Notice { path, text } => self.shared.notice(path, text),
         }
+    }
+
+    fn lane(&self) -> Option<Box<dyn Progress>> {
+        Some(Box::new(Lane::open(self.shared.clone())))
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a failure of Rhai to one for people: which file, which line, a caret, the signatures that exist, near names.
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
-use rhai::{Engine, EvalAltResult, ParseError, Position};
+use rhai::{Engine, EvalAltResult, ParseError, ParseErrorType, Position};
 
 use super::api::error::{Stop, Token, from_payload};
 use super::library::{Library, MAIN};
@@ -17,6 +17,8 @@ pub(super) enum Ending {
     PlanEnds(String),
     /// Undo has replayed everything that was done.
     ReplayEnds,
+    /// The run was to go no further than to this place.
+    Reached(String),
 }
 
 /// What `error` of a script made of `library` means.
@@ -28,6 +30,8 @@ pub(super) fn ending(engine: &Engine, library: &Library, error: &EvalAltResult) 
         return match stop {
             Some(Stop::PlanEnds(why)) => Ending::PlanEnds(why),
             Some(Stop::ReplayEnds) => Ending::ReplayEnds,
+            Some(Stop::Reached(place)) => Ending::Reached(place),
+            Some(Stop::Paused) => Ending::Failed(Error::new(Kind::Internal, "a branch paused, and no other said why")),
             // A stopped run is no mistake in the script: no line is shown.
             Some(Stop::Error(error)) => Ending::Failed(error),
             None => Ending::Failed(Error::new(Kind::Internal, "the script was ended without a reason")),
@@ -126,9 +130,15 @@ fn unknown_function(engine: &Engine, library: &Library, signature: &str) -> Erro
     let same: Vec<&str> = known.iter().filter(|(other, _)| other == name).map(|(_, how)| how.as_str()).collect();
     if same.is_empty() {
         let error = Error::new(Kind::Invalid, format!("there is no function `{name}`")).exit(Exit::Failed);
-        return match near::hint(name, known.iter().map(|(other, _)| other.as_str())) {
+        let names = || known.iter().map(|(other, _)| other.as_str());
+        // The right name without its namespace is far from the whole one.
+        let spaced: Vec<&str> = names().filter(|other| other.rsplit("::").next() == Some(name)).collect();
+        if !spaced.is_empty() {
+            return error.hint(format!("did you mean {}?", near::list(&spaced, "or")));
+        }
+        return match near::hint(name, names()) {
             Some(hint) => error.hint(hint),
-            None => error,
+            None => error.hint("list them all: decamp docs"),
         };
     }
     let given = given.replace("immutable_string", "string").replace("&str | ImmutableString | String", "string");
@@ -160,7 +170,24 @@ pub(super) fn syntax(label: &str, text: &str, error: &ParseError) -> Error {
         Kind::Invalid,
         format!("`{label}` does not compile: {}", lower_first(&error.err_type().to_string())),
     );
+    let failure = match error.err_type() {
+        ParseErrorType::Reserved(word) => failure.hint(reserved(text, error.position(), word)),
+        _ => failure,
+    };
     at(failure, label, text, error.position())
+}
+
+/// What to write in place of a word that Rhai keeps for itself.
+fn reserved(text: &str, at: Position, word: &str) -> String {
+    let start = offset(text, at).unwrap_or(0);
+    let (before, behind) = (text[..start].trim_end(), text[start..].trim_start_matches(word).trim_start());
+    if before.ends_with('.') {
+        format!("Rhai keeps the word `{word}` for itself: write x[\"{word}\"]")
+    } else if behind.starts_with(':') {
+        format!("Rhai keeps the word `{word}` for itself: write #{{ \"{word}\": … }}")
+    } else {
+        format!("Rhai keeps the word `{word}` for itself: choose another name")
+    }
 }
 
 /// `error` with the line of `text` it belongs to.
@@ -174,9 +201,7 @@ pub(super) fn at(mut error: Error, label: &str, text: &str, at: Position) -> Err
 /// The line of `text` at `at` with a caret, without colour.
 pub(super) fn snippet(label: &str, text: &str, at: Position) -> String {
     let Some(start) = offset(text, at) else { return format!("  in {label}") };
-    let rest = &text[start..];
-    let length = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(rest.len()).max(1);
-    let length = rest.char_indices().map(|(at, c)| at + c.len_utf8()).find(|end| *end >= length).unwrap_or(0);
+    let length = word(&text[start..]).len();
     let shown = Snippet { source: NamedSource::new(label, text.to_owned()), start, length };
     let mut out = String::new();
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_context_lines(1);
@@ -196,6 +221,18 @@ pub(super) fn snippet(label: &str, text: &str, at: Position) -> String {
         })
         .collect();
     if shown.is_empty() { format!("  in {label}") } else { shown.join("\n") }
+}
+
+/// How many characters the word at `at` has.
+pub(super) fn width(text: &str, at: Position) -> usize {
+    offset(text, at).map_or(1, |start| word(&text[start..]).chars().count().max(1))
+}
+
+/// The name at the beginning of `rest`, or its first character.
+fn word(rest: &str) -> &str {
+    let length = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(rest.len()).max(1);
+    let length = rest.char_indices().map(|(at, c)| at + c.len_utf8()).find(|end| *end >= length).unwrap_or(0);
+    &rest[..length]
 }
 
 struct Snippet {

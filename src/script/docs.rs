@@ -204,4 +204,68 @@ mod tests {
             );
         }
     }
+
+    /// The fields that `text`, which follows `#{`, documents, as paths: `left`, `left.bytes`.
+    fn fields(text: &str) -> Vec<String> {
+        let (mut all, mut path, mut word): (Vec<String>, Vec<String>, String) = Default::default();
+        for c in text.chars() {
+            match c {
+                'a'..='z' | '_' => word.push(c),
+                '{' => path.push(all.last().cloned().unwrap()),
+                ',' | '}' | ':' => {
+                    if !word.is_empty() {
+                        let name = std::mem::take(&mut word);
+                        all.push(path.last().map_or(name.clone(), |above| format!("{above}.{name}")));
+                    }
+                    if c == '}' && path.pop().is_none() {
+                        break;
+                    }
+                }
+                _ => {}
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_documented_result_has_the_fields_it_really_has() {
+        let calls = [
+            ("copy::tree", r#"step("x", || copy::tree(tmp + "/a", tmp + "/b"))"#),
+            ("copy::root", r#"step("x", || copy::root(tmp + "/new"))"#),
+            ("copy::scan", r#"copy::scan(tmp + "/a")"#),
+            ("copy::compare", r#"copy::compare(tmp + "/a", tmp + "/b")"#),
+            ("copy::probe", "copy::probe(tmp)"),
+            ("copy::shortfalls", r#"copy::shortfalls(tmp + "/a", tmp + "/b")"#),
+            ("copy::roots", r#"copy::roots(tmp + "/a", tmp + "/b")"#),
+            ("host.exec", r#"host::local().exec(["true"], #{ read_only: true })"#),
+        ];
+        for doc in natives(&engine::bare()) {
+            let Some((_, result)) = doc.section("Shape").unwrap().split_once("result #{") else { continue };
+            let (_, call) = calls.iter().find(|(name, _)| *name == doc.name).unwrap_or_else(|| panic!("{}", doc.name));
+            // Types and lists are no fields of their own.
+            let plain =
+                result.replace(": bool", "").replace(": string", "").replace("[#{ accept, entries, reason }]", "");
+            let documented = fields(&plain);
+            assert!(documented.len() > 1, "{}: {documented:?}", doc.name);
+            let nested: std::collections::BTreeSet<&str> =
+                documented.iter().filter_map(|path| path.rsplit_once('.')).map(|(above, _)| above).collect();
+            for above in std::iter::once("").chain(nested) {
+                let below = |path: &&String| path.rsplit_once('.').map_or("", |(above, _)| above) == above;
+                let mut names: Vec<String> = documented
+                    .iter()
+                    .filter(below)
+                    .map(|path| format!("\"{}\"", path.rsplit('.').next().unwrap()))
+                    .collect();
+                names.sort();
+                let part = if above.is_empty() { String::new() } else { format!(".{above}") };
+                let code = format!("let k = ({call}){part}.keys(); k.sort(); assert_eq(k, [{}]);", names.join(", "));
+                let tmp = tempfile::tempdir().unwrap();
+                std::fs::create_dir(tmp.path().join("a")).unwrap();
+                std::fs::create_dir(tmp.path().join("b")).unwrap();
+                if let Err(error) = crate::script::run::example(&code, tmp.path()) {
+                    panic!("{}{part}: really first, documented second: {}", doc.name, error.message);
+                }
+            }
+        }
+    }
 }

@@ -46,20 +46,56 @@ pub(super) enum Origin<'a> {
     Recorded(&'a [Source]),
 }
 
+/// Compiles the main text.
+type Compile<'a> = dyn Fn(&str) -> Result<AST, Error> + 'a;
+
 impl Library {
     /// Loads and compiles `script` and everything it imports.
     ///
     /// Fails with kind `invalid` if something does not compile, an import is no literal, leaves the script's directory
     /// or goes round in a circle; `not_found` if it does not exist.
     pub(super) fn load(engine: &Engine, script: &Script, origin: &Origin<'_>) -> Result<Self, Error> {
-        let mut texts = BTreeMap::new();
         let root = match (&script.path, origin) {
             (Some(path), Origin::Files) => Some(root_of(path)?),
             _ => None,
         };
-        let mut open = vec![(MAIN.to_owned(), script.text.clone(), script.label())];
+        let label = script.label();
+        let compile = |text: &str| engine.compile(text).map_err(|error| diagnose::syntax(&label, text, &error));
+        Self::gather(engine, (&script.text, &label), root, origin, &compile)
+    }
+
+    /// Loads one line of a session, compiled by `compile`, and everything it imports.
+    pub(super) fn of_line(
+        engine: &Engine,
+        text: &str,
+        label: &str,
+        root: Option<PathBuf>,
+        compile: &Compile<'_>,
+    ) -> Result<Self, Error> {
+        Self::gather(engine, (text, label), root, &Origin::Files, compile)
+    }
+
+    /// Adds texts that earlier lines of a session brought, unless they are there.
+    pub(super) fn add(&mut self, texts: &BTreeMap<String, Text>) {
+        for (name, text) in texts {
+            self.texts.entry(name.clone()).or_insert_with(|| text.clone());
+        }
+    }
+
+    fn gather(
+        engine: &Engine,
+        (main, main_label): (&str, &str),
+        root: Option<PathBuf>,
+        origin: &Origin<'_>,
+        compile: &Compile<'_>,
+    ) -> Result<Self, Error> {
+        let mut texts = BTreeMap::new();
+        let mut open = vec![(MAIN.to_owned(), main.to_owned(), main_label.to_owned())];
         while let Some((name, text, label)) = open.pop() {
-            let mut ast = engine.compile(&text).map_err(|error| diagnose::syntax(&label, &text, &error))?;
+            let mut ast = match name.as_str() {
+                MAIN => compile(&text)?,
+                _ => engine.compile(&text).map_err(|error| diagnose::syntax(&label, &text, &error))?,
+            };
             ast.set_source(name.as_str());
             let mut imports = Vec::new();
             for (path, alias, at) in imports_of(&ast).map_err(|at| {
@@ -82,6 +118,16 @@ impl Library {
         }
         if let Some(circle) = circle(&texts) {
             return Err(Error::new(Kind::Invalid, format!("imports go round in a circle: {}", circle.join(" → "))));
+        }
+        Ok(Self { texts, modules: Mutex::default() })
+    }
+
+    /// The same texts, compiled by another engine.
+    pub(super) fn compiled_again(&self, engine: &Engine) -> Result<Self, Error> {
+        let mut texts = self.texts.clone();
+        for (name, text) in &mut texts {
+            text.ast = engine.compile(&text.text).map_err(|error| diagnose::syntax(&text.label, &text.text, &error))?;
+            text.ast.set_source(name.as_str());
         }
         Ok(Self { texts, modules: Mutex::default() })
     }

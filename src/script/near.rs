@@ -1,5 +1,7 @@
 //! "Did you mean": the nearest of a list of names.
 
+use std::collections::BTreeSet;
+
 /// The names nearest to `name`, best first, at most three; none if nothing is near.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let mut scored: Vec<(f64, &str)> = known
@@ -16,7 +18,9 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
 
 /// A sentence that names the nearest names, or every known one where there are few and none is near.
 pub(crate) fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let known: Vec<&str> = known.into_iter().collect();
+    let mut known: Vec<&str> = known.into_iter().collect();
+    let mut seen = BTreeSet::new();
+    known.retain(|name| seen.insert(*name));
     let near = nearest(name, known.iter().copied());
     if !near.is_empty() {
         return Some(format!("did you mean {}?", list(&near, "or")));
@@ -45,6 +49,6 @@ mod tests {
         assert_eq!(nearest("retires", ["retries", "key", "undo"]), ["retries"]);
         assert_eq!(nearest("storage-clas", ["move-tree", "storage-class"]), ["storage-class"]);
         assert!(nearest("zzz", ["retries", "key"]).is_empty());
-        assert_eq!(hint("zzz", ["a", "b"]).as_deref(), Some("known: a, b"));
+        assert_eq!(hint("zzz", ["a", "b", "a"]).as_deref(), Some("known: a, b"));
     }
 }

@@ -1,13 +1,18 @@
 //! What a caller hands to the host, and what comes back from a run.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::plan_file::KeptPlan;
+use super::site::Used;
 use crate::cancel::Cancel;
 use crate::error::Exit;
 use crate::progress::{Progress, Silent};
+use crate::rate::MaxRate;
+use crate::redact;
 
 /// A question that only a person can answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,12 +23,29 @@ pub struct Question {
     pub summary: String,
     /// What the answer should be based on, one line each.
     pub details: Vec<String>,
+    /// A slip of the finger must not answer it: the name has to be typed.
+    pub dangerous: bool,
 }
 
 /// Puts questions to a person. Absent where nobody can answer.
 pub trait Ask: Send + Sync {
-    /// The person's answer; `None` if they could not be asked after all.
-    fn ask(&self, question: &Question) -> Option<bool>;
+    /// The person's answer; `None` if they could not be asked after all, or if `elsewhere` says that the question is
+    /// settled without them.
+    fn ask(&self, question: &Question, elsewhere: &dyn Fn() -> bool) -> Option<bool>;
+}
+
+/// What to do with a done step whose declared inputs are others now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ChangedInputs {
+    /// Ask; where nobody can be asked, stop.
+    #[default]
+    Ask,
+    /// Keep its result.
+    Keep,
+    /// Run it again.
+    Redo,
+    /// Stop.
+    Abort,
 }
 
 /// Everything a run needs from outside.
@@ -33,12 +55,30 @@ pub struct Call {
     pub state: PathBuf,
     /// Approvals granted in advance, by name.
     pub approve: Vec<String>,
-    /// Ordinary confirmations are answered with yes; approvals are not.
+    /// Ordinary confirmations and approvals are answered with yes; dangerous approvals are not.
     pub yes: bool,
+    /// Where nobody can be asked, an approval is waited for instead of ending the process.
+    pub wait_for_approval: bool,
+    /// On resume: what to do with a done step whose inputs are others now.
+    pub changed_inputs: ChangedInputs,
+    /// Every step is asked about before it begins.
+    pub step_by_step: bool,
+    /// The flag that must be repeated on a command that is to find the same journal; empty if none.
+    pub state_flag: String,
     /// On resume: go on although the script was edited since.
     pub accept_script_change: bool,
     /// On resume: parameters that have another value from here on, by name, with the texts given for them.
     pub amend: Vec<(String, Vec<String>)>,
+    /// What a new run keeps of the site file it was started with.
+    pub site: Option<Used>,
+    /// The run stops after the step of this name or key.
+    pub until: Option<String>,
+    /// The kept plan a new run must keep to.
+    pub kept: Option<Arc<KeptPlan>>,
+    /// Go on although the world is not as it was planned.
+    pub accept_drift: bool,
+    /// How fast file content may be moved; `None`: as it was, or as fast as can be.
+    pub max_rate: Option<MaxRate>,
     /// Where progress goes.
     pub progress: Arc<dyn Progress>,
     /// Stops the run.
@@ -59,8 +99,17 @@ impl Call {
             state,
             approve: Vec::new(),
             yes: false,
+            wait_for_approval: false,
+            changed_inputs: ChangedInputs::default(),
+            step_by_step: false,
+            state_flag: String::new(),
             accept_script_change: false,
             amend: Vec::new(),
+            site: None,
+            until: None,
+            kept: None,
+            accept_drift: false,
+            max_rate: None,
             progress: Arc::new(Silent),
             cancel: Cancel::new(),
             ask: None,
@@ -92,7 +141,7 @@ pub enum Say<'a> {
 pub struct StepLine {
     /// The step's key.
     pub key: String,
-    /// `done`, `replayed`, `failed`, `handled`, `undone`, `planned`.
+    /// `done`, `replayed`, `failed`, `handled`, `undone`, `left` (an undo could not put all of it back), `planned`.
     pub state: &'static str,
     /// Whether it changed anything.
     pub changed: bool,
@@ -119,6 +168,15 @@ pub struct PlanItem {
     pub data: Value,
 }
 
+impl PlanItem {
+    /// The same without the values of secrets: plans are shown, and may be kept.
+    pub(crate) fn clean(self) -> Self {
+        let (target, summary, data) =
+            (redact::owned(self.target), redact::owned(self.summary), redact::json(self.data));
+        Self { target, summary, data, ..self }
+    }
+}
+
 /// How a run ended, short of an error.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
@@ -126,7 +184,7 @@ pub struct Outcome {
     pub run: Option<String>,
     /// Script name.
     pub script: String,
-    /// `succeeded`, `planned`, `undone`, `undo_incomplete`, `incomplete` (entries not copied).
+    /// `succeeded`, `waiting`, `planned`, `undone`, `undo_incomplete`, `incomplete` (entries not copied).
     pub status: &'static str,
     /// How the process should end.
     pub exit: Exit,
@@ -136,6 +194,10 @@ pub struct Outcome {
     pub plan: Vec<PlanItem>,
     /// Where and why a plan could not look further.
     pub plan_stops: Option<String>,
+    /// Where the run stopped on request, or what its undo left it with, and how to go on.
+    pub stopped: Option<String>,
+    /// Identities of the roots a plan looked at, by path; none: it did not exist.
+    pub targets: BTreeMap<String, Option<String>>,
     /// `note(section, value)` in order.
     pub notes: Vec<(String, Value)>,
     /// What the script's `run` returned.

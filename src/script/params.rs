@@ -1,11 +1,13 @@
 //! A script's parameters: what `params()` declares, and what the user gave for them.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use rhai::{Dynamic, Engine, Map, Scope};
 use serde_json::{Value, json};
 
 use super::library::{Library, functions};
+use super::secret::Reference;
 use super::{api, diagnose, near, value};
 use crate::error::{Error, Exit, Kind};
 use crate::units::{self, Bytes};
@@ -55,8 +57,8 @@ impl ParamKind {
         Self::NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
     }
 
-    /// The value of a text given for it.
-    fn parse(self, text: &str) -> Result<Value, String> {
+    /// The value of a text given for it; a relative path is below `base`, or below the working directory without one.
+    fn parse(self, text: &str, base: Option<&Path>) -> Result<Value, String> {
         let wrong = |expected: &str| Err(format!("`{text}` is not {expected}"));
         Ok(match self {
             Self::String => text.into(),
@@ -85,20 +87,15 @@ impl ParamKind {
                     return Err("a path is empty".into());
                 }
                 let path: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(path);
-                let path = std::path::absolute(Path::new(&path)).map_err(|error| error.to_string())?;
+                let path = base.map_or_else(|| PathBuf::from(&path), |base| base.join(&path));
+                let path = std::path::absolute(path).map_err(|error| error.to_string())?;
                 api::paths::text(&path).into()
             }
             Self::Argv => match shlex::split(text) {
                 Some(words) => words.into(),
                 None => return wrong("a command: a quotation mark is open"),
             },
-            Self::Secret => {
-                let known = ["env:", "file:", "command:"];
-                if !known.iter().any(|start| text.len() > start.len() && text.starts_with(start)) {
-                    return Err("a secret is given as a reference: env:NAME, file:PATH or command:WORDS".into());
-                }
-                text.into()
-            }
+            Self::Secret => Reference::parse(text, base)?.text.into(),
         })
     }
 
@@ -106,10 +103,11 @@ impl ParamKind {
     fn accept(self, default: &Value) -> Option<Value> {
         let fits = match self {
             Self::String | Self::Path | Self::Endpoint | Self::Secret => false,
-            Self::Int | Self::Size | Self::Duration => default.is_i64(),
+            Self::Int => default.is_i64(),
+            Self::Size | Self::Duration => default.is_u64(),
             Self::Float => default.is_number(),
             Self::Bool => default.is_boolean(),
-            Self::Argv => default.is_array(),
+            Self::Argv => default.as_array().is_some_and(|words| words.iter().all(Value::is_string)),
         };
         fits.then(|| default.clone())
     }
@@ -145,22 +143,37 @@ impl Param {
         Error::new(Kind::Invalid, format!("--{}: {what}", self.flag())).exit(Exit::Usage)
     }
 
-    fn one(&self, text: &str) -> Result<Value, Error> {
-        if !self.values.is_empty() && !self.values.iter().any(|value| value == text) {
+    fn one(&self, text: &str, base: Option<&Path>) -> Result<Value, Error> {
+        // What is given for a secret may be the secret itself, by mistake, and is not repeated.
+        let limited = !self.values.is_empty() && self.kind != ParamKind::Secret;
+        if limited && !self.values.iter().any(|value| value == text) {
             let error = self.wrong(&format!("`{text}` is not one of {}", self.values.join(", ")));
             return Err(match near::nearest(text, self.values.iter().map(String::as_str)).first() {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
                 None => error,
             });
         }
-        self.kind.parse(text).map_err(|what| self.wrong(&what))
+        self.kind.parse(text, base).map_err(|what| self.wrong(&what))
     }
 
     fn of_texts(&self, texts: &[String]) -> Result<Value, Error> {
         if self.list {
-            return texts.iter().map(|text| self.one(text)).collect::<Result<_, _>>().map(Value::Array);
+            return texts.iter().map(|text| self.one(text, None)).collect::<Result<_, _>>().map(Value::Array);
         }
-        texts.last().map_or(Ok(Value::Null), |text| self.one(text))
+        texts.last().map_or(Ok(Value::Null), |text| self.one(text, None))
+    }
+
+    /// The value that typed data from a file below `base` mean.
+    pub(super) fn of_data(&self, data: &Value, base: &Path) -> Result<Value, Error> {
+        let one = |data: &Value| match data {
+            Value::String(text) => self.one(text, Some(base)),
+            other => self.kind.accept(other).ok_or_else(|| self.wrong(&format!("expects a {}", self.kind.name()))),
+        };
+        match data {
+            Value::Array(items) if self.list => items.iter().map(one).collect::<Result<_, _>>().map(Value::Array),
+            _ if self.list => Err(self.wrong("takes a list of values")),
+            data => one(data),
+        }
     }
 
     fn of_default(&self, default: &Value) -> Result<Value, Error> {
@@ -172,7 +185,7 @@ impl Param {
             Value::Array(items) if self.list => items
                 .iter()
                 .map(|item| match item {
-                    Value::String(text) => self.one(text),
+                    Value::String(text) => self.one(text, None),
                     other => self.kind.accept(other).ok_or_else(|| self.wrong("its default has another type")),
                 })
                 .collect::<Result<_, _>>()
@@ -180,6 +193,133 @@ impl Param {
             other => self.kind.accept(other).ok_or_else(|| self.wrong("its default has another type")),
         }
     }
+}
+
+/// Where the value of a parameter comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Its own flag.
+    Flag,
+    /// `--set`.
+    Set,
+    /// A site file.
+    Site {
+        /// The file, as it was named.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// `params` or `scripts.NAME`.
+        section: String,
+    },
+    /// What the script declares.
+    Default,
+    /// It was not given and has no default.
+    Missing,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Set => f.write_str("--set"),
+            Self::Site { file, line, section } => write!(f, "{file}:{line} [{section}]"),
+            Self::Default => f.write_str("default"),
+            Self::Missing => f.write_str("not given"),
+        }
+    }
+}
+
+/// A value that somebody gave for a parameter.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// The parameter's name; dashes and underscores are the same.
+    pub name: String,
+    /// Where.
+    pub origin: Origin,
+    /// What.
+    pub what: What,
+}
+
+/// What was given.
+#[derive(Debug, Clone)]
+pub enum What {
+    /// Texts, as on the command line (a switch without a value gives `"true"`).
+    Texts(Vec<String>),
+    /// A value of the parameter's type.
+    Value(Value),
+}
+
+/// The value of a parameter, and what it won over.
+#[derive(Debug, Clone)]
+pub struct Settled {
+    /// The parameter.
+    pub param: Param,
+    /// Its value.
+    pub value: Value,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Where else it has one, strongest first.
+    pub lost: Vec<(Origin, Value)>,
+}
+
+/// Finds every parameter's value among what was given, strongest first, and the defaults.
+///
+/// # Errors
+/// Kind `invalid` for an unknown name (with the nearest one), and a text that is not of the type.
+pub fn settle(declared: &[Param], given: &[Given]) -> Result<Vec<Settled>, Error> {
+    for given in given {
+        let name = given.name.replace('-', "_");
+        if !declared.iter().any(|param| param.name == name) {
+            let error = Error::new(Kind::Invalid, format!("there is no parameter `{name}`")).exit(Exit::Usage);
+            return Err(match near::hint(&name, declared.iter().map(|param| param.name.as_str())) {
+                Some(hint) => error.hint(hint),
+                None => error,
+            });
+        }
+    }
+    declared.iter().map(|param| param.settle(given)).collect()
+}
+
+impl Param {
+    fn settle(&self, given: &[Given]) -> Result<Settled, Error> {
+        let own = given.iter().filter(|given| given.name.replace('-', "_") == self.name);
+        let mut all = own
+            .map(|given| match &given.what {
+                What::Texts(texts) => Ok((given.origin.clone(), self.of_texts(texts)?)),
+                What::Value(value) => Ok((given.origin.clone(), value.clone())),
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        match &self.default {
+            Some(default) => all.push((Origin::Default, self.of_default(default)?)),
+            None if all.is_empty() => {
+                let value = match (self.list, self.kind) {
+                    (true, _) => json!([]),
+                    (false, ParamKind::Bool) => false.into(),
+                    (false, _) => Value::Null,
+                };
+                all.push((if self.required { Origin::Missing } else { Origin::Default }, value));
+            }
+            None => {}
+        }
+        let (origin, value) = all.remove(0);
+        Ok(Settled { param: self.clone(), value, origin, lost: all })
+    }
+}
+
+/// The values as the script gets them.
+///
+/// # Errors
+/// Kind `invalid` if a required one is missing.
+pub fn values(settled: Vec<Settled>) -> Result<Value, Error> {
+    let mut values = serde_json::Map::new();
+    for Settled { param, value, origin, .. } in settled {
+        if origin == Origin::Missing {
+            let usage = format!("--{} {}: {}", param.flag(), param.kind.name(), param.help);
+            return Err(param.wrong("is required").hint(usage));
+        }
+        values.insert(param.name, value);
+    }
+    Ok(Value::Object(values))
 }
 
 /// Turns given texts into the values the script gets, with defaults filled in.
@@ -190,43 +330,15 @@ impl Param {
 /// # Errors
 /// Kind `invalid` for an unknown name (with the nearest one), a missing required one, and a text that is not of the type.
 pub fn resolve(declared: &[Param], given: &[(String, Vec<String>)]) -> Result<Value, Error> {
-    for (name, _) in given {
+    let mut gathered: Vec<Given> = Vec::new();
+    for (name, texts) in given {
         let name = name.replace('-', "_");
-        if !declared.iter().any(|param| param.name == name) {
-            let error = Error::new(Kind::Invalid, format!("there is no parameter `{name}`")).exit(Exit::Usage);
-            return Err(match near::hint(&name, declared.iter().map(|param| param.name.as_str())) {
-                Some(hint) => error.hint(hint),
-                None => error,
-            });
+        match gathered.iter_mut().find(|given| given.name == name) {
+            Some(Given { what: What::Texts(all), .. }) => all.extend(texts.iter().cloned()),
+            _ => gathered.push(Given { name, origin: Origin::Flag, what: What::Texts(texts.clone()) }),
         }
     }
-    let mut values = serde_json::Map::new();
-    for param in declared {
-        let texts: Vec<String> = given
-            .iter()
-            .filter(|(name, _)| name.replace('-', "_") == param.name)
-            .flat_map(|(_, texts)| texts.iter().cloned())
-            .collect();
-        let value = match (texts.is_empty(), &param.default) {
-            (false, _) => param.of_texts(&texts)?,
-            (true, _) if param.required => {
-                return Err(param.wrong("is required").hint(format!(
-                    "--{} {}: {}",
-                    param.flag(),
-                    param.kind.name(),
-                    param.help
-                )));
-            }
-            (true, Some(default)) => param.of_default(default)?,
-            (true, None) => match (param.list, param.kind) {
-                (true, _) => json!([]),
-                (false, ParamKind::Bool) => false.into(),
-                (false, _) => Value::Null,
-            },
-        };
-        values.insert(param.name.clone(), value);
-    }
-    Ok(Value::Object(values))
+    values(settle(declared, &gathered)?)
 }
 
 /// Values for parameters that change on resume: those of `given` alone.

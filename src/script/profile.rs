@@ -29,6 +29,12 @@ pub(crate) struct RecordedStep {
     pub(crate) state: RecordedState,
     /// Whether one of its effects began.
     pub(crate) acted: bool,
+    /// Whether a person has to say what became of one of them.
+    pub(crate) doubtful: bool,
+    /// Its `release` gave back what it held: there is nothing left to undo.
+    pub(crate) given_back: bool,
+    /// The inputs it declared.
+    pub(crate) inputs: Option<Value>,
 }
 
 /// Where a recorded step ended.

@@ -12,19 +12,57 @@ use super::diagnose::Ending;
 use super::outcome::Say;
 use super::run::Machine;
 use super::value;
-use crate::error::Error;
-use crate::journal::{Entered, NewStep, StepKind, StepOutcome};
+use crate::error::{Error, Kind};
+use crate::journal::key::side_by_side;
+use crate::journal::{Entered, EventRow, NewStep, StepKind, StepOutcome};
 
-/// Runs every release closure, newest first, and gives back `failure`, with what could not be released added to it.
-pub(super) fn all(machine: &Machine, mut failure: Error) -> Error {
-    let releases = std::mem::take(&mut machine.ctx.state().releases);
+/// The event of a step that holds something from then on.
+pub(super) const HOLDS: &str = "step.holds";
+
+/// What became of the release closures of a run that stops.
+#[derive(Debug, Default)]
+pub(super) struct Released {
+    /// Keys of the steps that gave back what they held.
+    pub(super) steps: Vec<String>,
+    /// What could not be released, and why.
+    pub(super) failed: Vec<String>,
+}
+
+/// Runs every release closure, newest first.
+pub(super) fn all(machine: &Machine) -> Released {
+    let releases = {
+        let mut state = machine.ctx.state();
+        // What stopped the script from beginning further steps is no reason to leave anything held.
+        state.halt = None;
+        std::mem::take(&mut state.releases)
+    };
+    let mut released = Released::default();
     for kept in releases.iter().rev() {
         machine.ctx.say(Say::Line(&format!("releasing {}", kept.key)));
-        if let Err(error) = one(machine, kept) {
-            failure = failure.hint(format!("step {} could not be released: {}", kept.key, error.message));
+        match one(machine, kept) {
+            Ok(()) => released.steps.push(kept.key.clone()),
+            Err(error) => {
+                released.failed.push(format!("step {} could not be released: {}", kept.key, error.message));
+            }
         }
     }
-    failure
+    released
+}
+
+/// Steps that hold something, by the story of their run: neither released, nor undone, nor behind a point of no return.
+pub(super) fn outstanding(events: &[EventRow]) -> Vec<String> {
+    let mut held: Vec<String> = Vec::new();
+    for event in events {
+        let Some(key) = &event.step else { continue };
+        match event.kind.as_str() {
+            HOLDS if !held.contains(key) => held.push(key.clone()),
+            "step.released" => held.retain(|other| other != key),
+            "run.pivot" => held.retain(|other| side_by_side(other, key)),
+            "step.done" => held.retain(|other| *key != format!("undo:{other}")),
+            _ => {}
+        }
+    }
+    held
 }
 
 fn one(machine: &Machine, kept: &Kept) -> Result<(), Error> {
@@ -72,9 +110,11 @@ pub(super) fn closing_step(machine: &Machine, kept: &Kept, key: &str) -> Result<
             run.leave(step, outcome)?;
             Err(error)
         }
-        Err(Ending::PlanEnds(_) | Ending::ReplayEnds) => {
+        Err(Ending::PlanEnds(_) | Ending::ReplayEnds | Ending::Reached(_)) => {
             run.leave(step, StepOutcome::Interrupted)?;
-            Ok(())
+            // What it was to give back or put back may still be as it was: that is never said to be done.
+            let message = format!("the closure of step `{}` ended before its work was done", kept.key);
+            Err(Error::new(Kind::Internal, message).hint("look at what it acts on, and finish by hand what is missing"))
         }
     }
 }

@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 use super::api::ctx::{Ctx, Frame, Kept};
 use super::diagnose::{self, Ending};
 use super::library::{Library, Origin};
-use super::outcome::{Call, Outcome, Say};
+use super::outcome::{Call, Outcome, PlanItem, Say};
+use super::place;
+use super::plan_file::{self, KeptPlan};
 use super::profile::{Profile, Recorded};
-use super::{Script, api, engine, release, value};
+use super::{Script, alive, api, check, engine, names, release, secret, site, value, watch};
 use crate::cancel::Cancel;
 use crate::error::{Error, Exit, Kind};
 use crate::journal::{Journal, Level, Mode, NewRun, Reader, RunDetail, RunEnd, RunId, Source, StepId};
@@ -32,6 +34,17 @@ pub(super) fn on_script_thread<T: Send>(work: impl FnOnce() -> Result<T, Error> 
 pub(super) struct Machine {
     pub(super) ctx: Arc<Ctx>,
     pub(super) engine: Engine,
+}
+
+impl Drop for Machine {
+    /// A kept closure holds the context it was made in, which holds the run, which holds the closure: without this the
+    /// run would stay locked until the process ends.
+    fn drop(&mut self) {
+        let mut state = self.ctx.state();
+        let kept = (std::mem::take(&mut state.undos), std::mem::take(&mut state.releases));
+        drop(state);
+        drop(kept);
+    }
 }
 
 impl Machine {
@@ -74,9 +87,7 @@ impl Machine {
 
     /// Does `work` as the step `step`; a run that was cancelled is no reason to leave it.
     pub(super) fn within_step<T>(&self, step: StepId, key: &str, work: impl FnOnce() -> T) -> T {
-        let frame =
-            Frame { step: Some(step), key: key.to_owned(), next_effect: 0, changed: false, cancel: Cancel::new() };
-        let _entered = Ctx::enter(frame);
+        let _entered = Ctx::enter(Frame::new(Some(step), key, Cancel::new()));
         work()
     }
 
@@ -88,7 +99,8 @@ impl Machine {
             script: script.to_owned(),
             status,
             steps: state.steps.clone(),
-            plan: state.plan.clone(),
+            plan: state.plan.iter().cloned().map(PlanItem::clean).collect(),
+            targets: state.targets.clone(),
             notes: state.notes.clone(),
             elapsed_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
             ..Outcome::default()
@@ -99,6 +111,13 @@ impl Machine {
 /// `decamp run`.
 pub(super) fn run(script: &Script, params: &Value, call: &Call) -> Result<Outcome, Error> {
     let library = load(script, &Origin::Files)?;
+    check::refuse(&library)?;
+    names::check(&library, call)?;
+    foresee(call, &library, params)?;
+    if let Some(kept) = &call.kept {
+        plan_file::usable(kept, script, &library, call)?;
+        replan(script, params, call, kept)?;
+    }
     let journal = Journal::open(&call.state)?;
     let run = journal.create(NewRun {
         script: script.name.clone(),
@@ -110,10 +129,13 @@ pub(super) fn run(script: &Script, params: &Value, call: &Call) -> Result<Outcom
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         argv: call.argv.clone(),
     })?;
+    if let Some(site) = &call.site {
+        run.event_as_it_is(Level::Info, site::EVENT, None, site.json())?;
+    }
     (call.say)(Say::Run { id: run.id().as_str(), epoch: run.epoch() });
     let id = run.id().clone();
     let machine = Machine::new(Ctx::new(call.clone(), Some(run), Profile::Live, Recorded::default()), library);
-    let ended = forward(&machine, &script.name, params);
+    let ended = claim_plan(&machine).and_then(|()| forward(&machine, &script.name, params));
     drop(machine);
     if ended.as_ref().is_err_and(|error| matches!(error.exit_code(), Exit::Usage | Exit::Held))
         && !begun(&journal, &id)?
@@ -142,28 +164,49 @@ pub(super) fn resume(id: &str, call: &Call) -> Result<Outcome, Error> {
             .exit(Exit::Usage));
     }
     over(&detail)?;
+    super::session::refuse_resume(&detail.summary)?;
+    alive::check(&reader, &detail)?;
     let script = found_again(&detail)?;
     let library = load(&script, &Origin::Files)?;
     let amended = super::params::amended(&super::params::of(&engine::bare(), &library)?, &call.amend)?;
-    let sources = library.sources();
+    names::check(&library, call)?;
+    let (call, sources) = (&as_begun(&id, call)?, library.sources());
+    refuse_edited(&reader.sources(&id)?, &library)?;
+    let mut params = detail.summary.params.clone();
+    amend(&mut params, &amended)?;
+    foresee(call, &library, &params)?;
     accept_changes(&reader.sources(&id)?, &sources, call)?;
     let run = journal.take_over(&id, Mode::Run, &sources)?;
     (call.say)(Say::Run { id: run.id().as_str(), epoch: run.epoch() });
-    let mut params = detail.summary.params.clone();
-    amend(&mut params, &amended)?;
     if !amended.is_empty() {
-        run.event(Level::Info, AMENDED, None, Value::Object(amended))?;
+        run.event_as_it_is(Level::Info, AMENDED, None, Value::Object(amended))?;
     }
-    let machine = Machine::new(Ctx::new(call.clone(), Some(run), Profile::Live, Recorded::default()), library);
+    let recorded = super::undo::recorded(&detail);
+    let machine = Machine::new(Ctx::new(call.clone(), Some(run), Profile::Live, recorded), library);
     machine.ctx.state().acted = !detail.effects.is_empty();
     forward(&machine, &script.name, &params)
 }
 
+/// Reads the secrets that can be seen to be needed, and refuses parameters that hold one.
+fn foresee(call: &Call, library: &Library, params: &Value) -> Result<(), Error> {
+    let aliases = call.site.as_ref().map(|site| site.secrets.clone()).unwrap_or_default();
+    let declared = super::params::of(&engine::bare(), library)?;
+    let texts = library.iter().map(|(_, text)| &text.ast);
+    secret::foresee(&secret::Secrets::new(aliases, None), &declared, params, texts, &call.cancel)
+}
+
+/// Goes where the run was begun, and gives the call with what the run keeps of its site file.
+pub(super) fn as_begun(id: &RunId, call: &Call) -> Result<Call, Error> {
+    let events = Journal::read(&call.state)?.map(|reader| reader.events(id)).transpose()?.unwrap_or_default();
+    place::enter(id, &events, call)?;
+    Ok(Call { site: site::Used::recorded(&events), ..call.clone() })
+}
+
 /// The event that keeps parameters changed on resume.
-const AMENDED: &str = "run.amended";
+pub(super) const AMENDED: &str = "run.amended";
 
 /// Puts changed values over those the run began with.
-fn amend(params: &mut Value, amended: &serde_json::Map<String, Value>) -> Result<(), Error> {
+pub(super) fn amend(params: &mut Value, amended: &serde_json::Map<String, Value>) -> Result<(), Error> {
     let Some(values) = params.as_object_mut() else {
         return Err(Error::new(Kind::Internal, "the run's parameters are not a map"));
     };
@@ -173,12 +216,8 @@ fn amend(params: &mut Value, amended: &serde_json::Map<String, Value>) -> Result
 
 /// Puts what earlier resumes changed over the parameters of a recorded run.
 fn amend_from(reader: &Reader, detail: &mut RunDetail) -> Result<(), Error> {
-    for event in reader.events(&detail.summary.id)?.iter().filter(|event| event.kind == AMENDED) {
-        if let Some(values) = event.data.as_object() {
-            amend(&mut detail.summary.params, values)?;
-        }
-    }
-    Ok(())
+    let events = reader.events(&detail.summary.id)?;
+    super::amend(&mut detail.summary.params, &events).map(drop)
 }
 
 /// Refuses to go on with a run that has come to its end.
@@ -194,17 +233,51 @@ fn over(detail: &RunDetail) -> Result<(), Error> {
 /// Calls `run` and brings the run to its end, good or bad.
 fn forward(machine: &Machine, script: &str, params: &Value) -> Result<Outcome, Error> {
     let since = Instant::now();
-    let ending = machine.call(params);
     let Some(run) = &machine.ctx.run else { return Err(Error::new(Kind::Internal, "no run")) };
+    run.watch(&machine.ctx.call.cancel)?;
+    watch::begin_with(run, machine.ctx.call.max_rate)?;
+    let watched = watch::Watch::start(&machine.ctx)?;
+    let ending = machine.call(params);
+    // Until after the releases, which may take their time as well.
+    let _watched = watched;
     let finish = |end: RunEnd, exit: Exit| run.finish_with(end, Some(exit.code())).map_err(Error::from);
     match ending {
         Ok(result) => {
             let result = value::encode(&result, "the result of run").unwrap_or_else(|_| value::describe(&result));
             api::hold::give_back(&machine.ctx)?;
-            finish(RunEnd::Succeeded, Exit::Success)?;
-            Ok(Outcome { result, ..machine.outcome(script, "succeeded", since) })
+            // Somebody wanted the run to stop at a place that it never came to: that is not what they asked for.
+            let missed = machine.ctx.call.until.as_ref();
+            let exit = if missed.is_some() { Exit::Failed } else { Exit::Success };
+            let stopped = missed.map(|until| format!("--until {until} was not reached: the script came to its end"));
+            finish(RunEnd::Succeeded, exit)?;
+            Ok(Outcome { result, exit, stopped, ..machine.outcome(script, "succeeded", since) })
+        }
+        Err(Ending::Reached(place)) => {
+            let released = release::all(machine);
+            let short = machine.ctx.state().short;
+            let asked = if short { "" } else { ", as asked" };
+            let what = json!({ "message": format!("stopped {place}{asked}"), "released": released.steps });
+            if let Some(first) = released.failed.first() {
+                let error = Error::new(Kind::RemoteFailed, format!("stopped {place}{asked}, but {first}"));
+                let error = error.hints(released.failed.iter().skip(1).cloned());
+                finish(RunEnd::Failed { error: value::describe(&api::error::payload(&error).into()) }, Exit::Failed)?;
+                return Err(error.hint(format!("decamp resume {}", run.id().as_str())));
+            }
+            let exit = if short { Exit::Failed } else { Exit::Success };
+            finish(RunEnd::Waiting { what }, exit)?;
+            let mut stopped = format!("stopped {place}");
+            if !released.steps.is_empty() {
+                let steps = released.steps.join(", ");
+                stopped.push_str(&format!("; released, and to be done again on resume with all after it: {steps}"));
+            }
+            let go_on = format!("decamp resume {}{}", run.id().as_str(), machine.ctx.call.state_flag);
+            stopped.push_str(&format!("; go on with: {go_on}"));
+            Ok(Outcome { exit, stopped: Some(stopped), ..machine.outcome(script, "waiting", since) })
         }
         Err(Ending::Failed(mut error)) => {
+            if let Some(full) = run.paused() {
+                return Err(full.into());
+            }
             // Wrong use is what is found before the first effect; after it the run has failed.
             let begun = machine.ctx.state().acted;
             if begun && error.exit_code() == Exit::Usage {
@@ -221,7 +294,7 @@ fn forward(machine: &Machine, script: &str, params: &Value) -> Result<Outcome, E
                 finish(RunEnd::Waiting { what: json!({ "message": error.message, "hints": error.hints }) }, exit)?;
                 return Err(error);
             }
-            let error = release::all(machine, error);
+            let error = error.hints(release::all(machine).failed);
             let end = match error.kind {
                 Kind::Cancelled => RunEnd::Cancelled { reason: error.causes().join(": ") },
                 _ => RunEnd::Failed { error: value::describe(&api::error::payload(&error).into()) },
@@ -237,16 +310,43 @@ fn forward(machine: &Machine, script: &str, params: &Value) -> Result<Outcome, E
 /// `decamp run --plan`.
 pub(super) fn plan(script: &Script, params: &Value, call: &Call) -> Result<Outcome, Error> {
     let library = load(script, &Origin::Files)?;
-    planned(script, params, call, library, Recorded::default())
+    check::refuse(&library)?;
+    names::check(&library, call)?;
+    foresee(call, &library, params)?;
+    let Some(kept) = &call.kept else { return planned(script, params, call, library, Recorded::default()) };
+    plan_file::usable(kept, script, &library, call)?;
+    replan(script, params, call, kept)
+}
+
+/// Makes a kept plan again, and compares.
+fn replan(script: &Script, params: &Value, call: &Call, kept: &KeptPlan) -> Result<Outcome, Error> {
+    let outcome = planned(script, params, call, load(script, &Origin::Files)?, Recorded::default())?;
+    plan_file::unchanged(kept, &keep(script, params, &outcome)?, call)?;
+    Ok(outcome)
+}
+
+/// The plan `outcome` as it is kept.
+pub(super) fn keep(script: &Script, params: &Value, outcome: &Outcome) -> Result<KeptPlan, Error> {
+    Ok(KeptPlan::of(script, &load(script, &Origin::Files)?, params, outcome))
+}
+
+/// Records that this run does the kept plan, unless another one has.
+fn claim_plan(machine: &Machine) -> Result<(), Error> {
+    let (Some(run), Some(kept)) = (&machine.ctx.run, &machine.ctx.call.kept) else { return Ok(()) };
+    run.claim_plan(kept.id())?.map_or(Ok(()), |other| Err(plan_file::applied(other.as_str())))
 }
 
 /// `decamp resume --plan`.
 pub(super) fn plan_resume(id: &str, call: &Call) -> Result<Outcome, Error> {
-    let (_, detail, _) = detail(id, call)?;
+    let (id, detail, recorded) = detail(id, call)?;
+    let call = &as_begun(&id, call)?;
     let script = found_again(&detail)?;
     let library = load(&script, &Origin::Files)?;
+    names::check(&library, call)?;
+    refuse_edited(&recorded, &library)?;
     let mut params = detail.summary.params.clone();
     amend(&mut params, &super::params::amended(&super::params::of(&engine::bare(), &library)?, &call.amend)?)?;
+    foresee(call, &library, &params)?;
     planned(&script, &params, call, library, super::undo::recorded(&detail))
 }
 
@@ -262,6 +362,9 @@ fn planned(
     let stops = match machine.call(params) {
         Ok(_) => None,
         Err(Ending::PlanEnds(why)) => Some(why),
+        Err(Ending::Reached(place)) => {
+            Some(if machine.ctx.state().short { place } else { format!("{place}, as asked") })
+        }
         Err(Ending::Failed(error)) => return Err(error),
         Err(Ending::ReplayEnds) => return Err(Error::new(Kind::Internal, "the plan ended like a replay")),
     };
@@ -291,10 +394,17 @@ fn load(script: &Script, origin: &Origin<'_>) -> Result<Library, Error> {
 /// The script of a run as it is now: the file, or the shipped one.
 fn found_again(detail: &RunDetail) -> Result<Script, Error> {
     let summary = &detail.summary;
+    super::session::refuse_resume(summary)?;
     let named = summary.script_path.as_deref().unwrap_or(&summary.script);
     super::find(named).map_err(|error| {
         error.hint(format!("run {} was started from it; `decamp undo {}` works without", summary.id, summary.id))
     })
+}
+
+/// Refuses a script that was edited since and has errors. One that is as it was has passed already, or was begun by an
+/// earlier decamp: a rule that is younger than the run must not keep it from its end.
+fn refuse_edited(was: &[Source], library: &Library) -> Result<(), Error> {
+    if was == library.sources() { Ok(()) } else { check::refuse(library) }
 }
 
 /// Goes on with another text only if somebody says so.
@@ -322,8 +432,10 @@ fn accept_changes(was: &[Source], now: &[Source], call: &Call) -> Result<(), Err
         name: "script-change".into(),
         summary: "go on with the edited script? Steps that are done keep their results".into(),
         details: Vec::new(),
+        dangerous: false,
     };
-    if call.yes || call.accept_script_change || call.ask.as_ref().and_then(|ask| ask.ask(&question)) == Some(true) {
+    let asked = || call.ask.as_ref().and_then(|ask| ask.ask(&question, &|| false));
+    if call.yes || call.accept_script_change || asked() == Some(true) {
         return Ok(());
     }
     Err(Error::new(Kind::Conflict, "the script was edited since the run last ran")

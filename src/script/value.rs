@@ -8,19 +8,45 @@ use rhai::{Array, Blob, Dynamic, FLOAT, INT, ImmutableString, Map};
 use serde_json::{Map as JsonMap, Value, json};
 
 use super::api::unknown::Unknown;
+use super::secret::Secret;
+use crate::redact;
 
-/// A value that cannot be kept, and where it stands.
+/// A value that cannot be kept, and where it stands: `result`, `result.items[3].session`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{at}` is a {what}, which cannot be kept; return plain data (numbers, text, maps, arrays)")]
-pub(crate) struct NotData {
-    /// `result`, `result.items[3].session`.
-    pub at: String,
-    /// Rhai's name of the type.
-    pub what: String,
+pub(crate) enum NotData {
+    /// A handle or a function.
+    #[error("`{at}` is a {what}, which cannot be kept; return plain data (numbers, text, maps, arrays)")]
+    Handle { at: String, what: String },
+    /// A secret.
+    #[error("`{at}` is a secret, which is never kept; return something that does not hold it")]
+    Secret { at: String },
+    /// Text that holds the value of a secret.
+    #[error("`{at}` holds the value of {label}, which is never kept; return something that does not hold it")]
+    Value { at: String, label: String },
 }
 
-/// The JSON form of `value`; `at` names it in errors.
+/// What a secret becomes where it stands in a value.
+type Sealed<'s> = dyn Fn(&Secret) -> Option<Value> + 's;
+
+/// The JSON form of `value`; `at` names it in errors. Nothing in it is a secret or the value of one.
 pub(crate) fn encode(value: &Dynamic, at: &str) -> Result<Value, NotData> {
+    checked(value, at, &|_| None)
+}
+
+/// The same for what is only compared: of a secret the reference and a hash are kept.
+pub(crate) fn encode_inputs(value: &Dynamic, at: &str) -> Result<Value, NotData> {
+    checked(value, at, &|secret| Some(secret.sealed()))
+}
+
+fn checked(value: &Dynamic, at: &str, sealed: &Sealed<'_>) -> Result<Value, NotData> {
+    let json = walk(value, at, sealed)?;
+    match redact::held_in(&json, at) {
+        Some((at, label)) => Err(NotData::Value { at, label }),
+        None => Ok(json),
+    }
+}
+
+fn walk(value: &Dynamic, at: &str, sealed: &Sealed<'_>) -> Result<Value, NotData> {
     let value = value.flatten_clone();
     if value.is_unit() {
         return Ok(Value::Null);
@@ -50,18 +76,21 @@ pub(crate) fn encode(value: &Dynamic, at: &str) -> Result<Value, NotData> {
         return Ok(json!({ "$blob": hex }));
     }
     if let Some(items) = value.read_lock::<Array>() {
-        let items = items.iter().enumerate().map(|(index, item)| encode(item, &format!("{at}[{index}]")));
+        let items = items.iter().enumerate().map(|(index, item)| walk(item, &format!("{at}[{index}]"), sealed));
         return items.collect::<Result<_, _>>().map(Value::Array);
     }
     if let Some(map) = value.read_lock::<Map>() {
         let mut out = JsonMap::new();
         for (key, item) in map.iter() {
-            out.insert(key.to_string(), encode(item, &format!("{at}.{key}"))?);
+            out.insert(key.to_string(), walk(item, &format!("{at}.{key}"), sealed)?);
         }
         let tagged = out.keys().any(|key| key.starts_with('$'));
         return Ok(if tagged { json!({ "$map": out }) } else { Value::Object(out) });
     }
-    Err(NotData { at: at.to_owned(), what: type_word(&value) })
+    if let Some(secret) = value.read_lock::<Secret>() {
+        return sealed(&secret).ok_or_else(|| NotData::Secret { at: at.to_owned() });
+    }
+    Err(NotData::Handle { at: at.to_owned(), what: type_word(&value) })
 }
 
 /// What a value that is no data is called: `host`, `Fn`.
@@ -71,7 +100,10 @@ fn type_word(value: &Dynamic) -> String {
 
 /// The JSON form of `value` for display: what cannot be kept is named instead.
 pub(crate) fn describe(value: &Dynamic) -> Value {
-    encode(value, "value").unwrap_or_else(|not| Value::String(format!("<{}>", not.what)))
+    walk(value, "value", &|_| Some("<secret>".into())).unwrap_or_else(|not| match not {
+        NotData::Handle { what, .. } => format!("<{what}>").into(),
+        NotData::Secret { .. } | NotData::Value { .. } => "<secret>".into(),
+    })
 }
 
 /// The value that [`encode`] turned into `json`; plain JSON from elsewhere is taken as it is.
@@ -158,6 +190,6 @@ mod tests {
         let mut map = Map::new();
         map.insert("items".into(), vec![Dynamic::ONE, Dynamic::from(std::time::Instant::now())].into());
         let refused = encode(&map.into(), "result").unwrap_err();
-        assert_eq!(refused.at, "result.items[1]");
+        assert!(matches!(refused, NotData::Handle { at, .. } if at == "result.items[1]"));
     }
 }

@@ -141,11 +141,13 @@ fn a_plan_does_nothing_and_says_whether_there_is_something_to_do() {
 #[test]
 fn an_approval_is_asked_for_on_a_terminal_and_waited_for_elsewhere() {
     let call = demo();
-    let waits =
-        call.again().args(["run", "demo.rhai", "--ask", "--yes"]).status(5).stdout("").stderr_has("`cutover`").run();
-    let way = command(&waits);
-    assert!(way.ends_with(&["--approve".to_owned(), "cutover".to_owned()]), "{way:?}");
-    call.again().args(way).stdout_has("succeeded").run();
+    let waits = call.again().args(["run", "demo.rhai", "--ask"]).status(5).stdout("").stderr_has("`cutover`").run();
+    let way = |verb: &str| -> Vec<String> {
+        let line = waits.stderr.lines().find_map(|line| line.split_once(&format!("decamp {verb} "))).unwrap().1;
+        [verb].into_iter().chain(line.split(' ')).map(str::to_owned).collect()
+    };
+    call.again().args(way("approve")).stdout_has("approved `cutover`").run();
+    call.again().args(way("resume")).stdout_has("succeeded").run();
     let ask = || call.again().args(["run", "demo.rhai", "--ask"]).on_terminal();
     ask().stdin("y\n").stdout_has("switch over").stdout_has("[y/N]").stdout_has("succeeded").run();
     ask().stdin("\n").status(1).stdout_has("[y/N]").stdout_has("not approved").run();

@@ -45,7 +45,7 @@ fn a_second_ctrl_c_exits_at_once_and_leaves_a_doubt() {
 fn params() { #{ nap: #{ type: "int", "default": 0, help: "how long it does not listen" } } }
 fn run(p) {
     let host = host::local();
-    step("call", || host.exec(["sh", "-c", `trap '' INT TERM; echo begun >> log; for i in $(seq ${p.nap}); do sleep 1; test -e log || exit; done`]));
+    step("call", || host.exec(["sh", "-c", `trap '' INT TERM; echo $$ > pid; echo begun >> log; for i in $(seq ${p.nap}); do sleep 1; test -e log || exit; done`]));
 }
 "#;
     let call = Decamp::new().file("stubborn.rhai", script);
@@ -63,6 +63,14 @@ fn run(p) {
     assert!(!ran.stderr.contains("go on with"), "{ran:?}");
 
     call.again().arg("runs").stdout_has("interrupted").run();
+    // It still runs, and nothing is said about it before it has ended.
+    call.again().arg("resume").status(7).stdout("").stderr_has("still runs").run();
+    let pid = fs::read_to_string(call.dir().join("pid")).unwrap().trim().parse().unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process_group(pid, Signal::KILL).unwrap();
+    while fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z")) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
     let doubt = call.again().arg("resume").status(7).stdout("").stderr_has("decamp decide").stderr_has("call").run();
     let line = doubt.stderr.lines().find(|line| line.contains("decamp decide")).unwrap();
     let run = line.split("decamp decide ").nth(1).unwrap().split(' ').next().unwrap();

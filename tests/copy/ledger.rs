@@ -185,6 +185,53 @@ fn undo_removes_what_was_only_begun() {
     assert_eq!(state(&pair.dst), before);
 }
 
+/// Records may be lost with the end of their store; what they told of is counted all the same, and nothing else is.
+#[test]
+fn undo_counts_what_no_record_tells_of() {
+    for kinds in [&[2][..], &[4], &[2, 4]] {
+        let pair = Pair::new();
+        for n in 0..6 {
+            write(pair.src.join(format!("new-{n}/file")), "new");
+            write(pair.src.join(format!("there/new-{n}")), "new");
+            write(pair.src.join(format!("both-{n}")), "a newer one");
+            write(pair.dst.join(format!("both-{n}")), "old");
+            write(pair.dst.join(format!("theirs-{n}")), "extra");
+        }
+        write(pair.src.join("same"), "same");
+        write(pair.dst.join("there/own"), "own");
+        write(pair.base.path().join("kept/another run's"), "not ours");
+        sh(
+            pair.base.path(),
+            "touch -d 2005-05-05 src/same dst/same; printf same > dst/same; touch -d 2005-05-05 dst/same",
+        );
+        let list = |root: &std::path::Path| sh(root, "find . -type f -printf '%P\n' | sort");
+        let before = list(&pair.dst);
+        let store = Memory::default();
+        assert_eq!(pair.copy_with(&keeping(&pair), &store).unwrap().failed, 0);
+        for kind in kinds {
+            store.forget_half(*kind);
+        }
+        let kept = pair.base.path().join("kept");
+        for _ in 0..2 {
+            let undone = pair.undo(Some(&kept), &store).unwrap();
+            assert_eq!((undone.failed, undone.left as usize), (0, undone.named.len()), "{undone:?}");
+            let named: Vec<String> =
+                undone.named.iter().map(|(path, _)| String::from_utf8_lossy(path).into_owned()).collect();
+            let mut left: Vec<String> = list(&pair.dst).lines().map(str::to_owned).collect();
+            left.retain(|path| !before.lines().any(|old| old == path));
+            left.extend(list(&kept).lines().filter(|path| *path != "another run's").map(str::to_owned));
+            assert!(left.len() > 2, "{left:?}");
+            for path in &left {
+                assert!(named.contains(path), "{kinds:?}: {path} is left and not among {named:?}");
+            }
+            for path in &named {
+                let there = pair.dst.join(path).exists() || kept.join(path).exists();
+                assert!(there && !["same", "there"].contains(&path.as_str()), "{kinds:?}: {path}");
+            }
+        }
+    }
+}
+
 /// What the run made is all there is once the backup is gone.
 #[test]
 fn undo_leaves_what_has_lost_its_backup() {
@@ -360,6 +407,29 @@ fn a_death_makes_nothing_foreign() {
         if !died {
             assert!(credit > 10);
             break;
+        }
+    }
+}
+
+#[test]
+fn undo_that_dies_twice_among_hard_links_still_knows_them() {
+    for (first, second) in (0..8).flat_map(|first| (0..8).map(move |second| (first, second))) {
+        for late in [(false, false), (false, true), (true, false), (true, true)] {
+            let pair = Pair::new();
+            write(pair.src.join("a"), "a");
+            sh(&pair.src, "mkdir d; ln a b; ln a d/c; ln a d/e");
+            let mut store = Memory::default();
+            pair.copy_with(&keeping(&pair), &store).unwrap();
+            for (credit, late) in [(first, late.0), (second, late.1)] {
+                store.late = late;
+                store.with_credit(credit);
+                pair.undo(None, &store).ok();
+            }
+            store.heal();
+            let undone = pair.undo(None, &store).unwrap();
+            let deaths = format!("deaths at {first} and {second}, late {late:?}");
+            assert_eq!((undone.left, undone.failed), (0, 0), "{deaths}: {undone:?}");
+            assert_eq!(fs::read_dir(&pair.dst).unwrap().count(), 0, "{deaths}");
         }
     }
 }

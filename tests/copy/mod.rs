@@ -11,3 +11,4 @@ mod ledger;
 mod limits;
 mod memory;
 mod passes;
+mod rate;

@@ -3,9 +3,12 @@
 mod basic;
 mod crash;
 mod effects;
+mod flips;
 mod locks;
 mod progress;
+mod prune;
 mod reading;
+mod rebuild;
 mod refusals;
 mod replay;
 mod steps;

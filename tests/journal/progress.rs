@@ -215,3 +215,60 @@ fn a_file_that_is_no_progress_store_is_refused() {
     std::fs::write(run.dir().join("progress.db"), "this is no database at all, whatever its name").unwrap();
     assert!(matches!(run.progress(), Err(decamp::journal::Error::Corrupt { .. })));
 }
+
+#[test]
+fn a_store_that_is_behind_what_was_synced_or_of_another_run_is_refused() {
+    let dir = state();
+    let journal = open(dir.path());
+    let run = journal.create(new_run()).unwrap();
+    let (id, path) = (run.id().clone(), run.dir().join("progress.db"));
+    let store = run.progress().unwrap();
+    store.put(&[record(1, b"a", b"1")]).unwrap();
+    store.sync().unwrap();
+    drop((store, run));
+    let old = std::fs::read(&path).unwrap();
+    let run = journal.take_over(&id, Mode::Run, &[]).unwrap();
+    let store = run.progress().unwrap();
+    store.put(&[record(1, b"b", b"2")]).unwrap();
+    store.sync().unwrap();
+    drop((store, run));
+    let new = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &old).unwrap();
+    let refused = |journal: &Journal, id| {
+        let run = journal.take_over(id, Mode::Run, &[]).unwrap();
+        match run.progress() {
+            Err(decamp::journal::Error::Corrupt { detail, .. }) => detail,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(refused(&journal, &id).contains("newest part is missing"));
+    std::fs::write(&path, &new).unwrap();
+    let run = journal.take_over(&id, Mode::Run, &[]).unwrap();
+    assert!(run.progress().unwrap().get(1, b"b").unwrap().is_some());
+    let other = journal.create(new_run()).unwrap();
+    drop(other.progress().unwrap());
+    let (name, place) = (other.id().clone(), other.dir().join("progress.db"));
+    drop((run, other));
+    std::fs::write(&place, &new).unwrap();
+    assert!(refused(&journal, &name).contains("it is that of run"));
+}
+
+#[test]
+fn copies_of_the_journal_from_the_future_make_room_for_the_next() {
+    let dir = state();
+    let backup = dir.path().join("backup");
+    drop(open(dir.path()).create(new_run()).unwrap());
+    let made = std::fs::read_dir(&backup).unwrap().next().unwrap().unwrap().path();
+    for n in 0..3 {
+        std::fs::copy(&made, backup.join(format!("journal-99999999999{n}9.db"))).unwrap();
+    }
+    std::fs::remove_file(&made).unwrap();
+    drop(open(dir.path()).create(new_run()).unwrap());
+    let mut names: Vec<String> =
+        std::fs::read_dir(&backup).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names.len(), 3, "{names:?}");
+    assert!(names.iter().any(|name| !name.contains("99999999")), "{names:?}");
+    let report = decamp::journal::doctor::check(dir.path()).unwrap();
+    assert_eq!(report.findings.iter().filter(|found| found.what.contains("from the future")).count(), 2);
+}

@@ -267,7 +267,7 @@ fn an_approval_waits_until_it_is_granted() {
     let step = start(&run, "cutover");
     run.ask("cutover", step, json!({ "text": "sure?" })).unwrap();
     assert_eq!(status_of(&run, "cutover"), StepStatus::Waiting);
-    assert!(run.granted("cutover").unwrap().is_none());
+    assert!(run.signal("cutover").unwrap().is_some_and(|signal| signal.open()));
     run.finish_with(RunEnd::Waiting { what: json!("cutover") }, Some(5)).unwrap();
     let id = run.id().clone();
     drop(run);
@@ -276,7 +276,7 @@ fn an_approval_waits_until_it_is_granted() {
         Entered::Run { step, attempt: 1, lost: false, .. } => {
             run.ask("cutover", step, json!({ "text": "sure?" })).unwrap();
             run.grant("cutover", "prompt", "alice").unwrap();
-            assert_eq!(run.granted("cutover").unwrap().unwrap().by.as_deref(), Some("alice"));
+            assert_eq!(run.signal("cutover").unwrap().unwrap().by.as_deref(), Some("alice"));
             assert_eq!(status_of(&run, "cutover"), StepStatus::Running);
             done(&run, step, json!(true));
         }

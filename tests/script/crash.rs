@@ -4,6 +4,8 @@
 //! The world is the smallest that reaches every boundary: a tree of some thirty entries with all their oddities, a
 //! destination that already holds entries to replace, delete and keep, a backup directory, and the three commands.
 
+mod pairs;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -134,10 +136,25 @@ fn points(call: &Decamp, run: &Decamp) -> Vec<String> {
     std::fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect()
 }
 
+/// Answers what is in doubt by looking at what the command did.
+fn decide(call: &Decamp, asked: &Ran) {
+    let Some((_, decide)) = asked.stderr.lines().find_map(|line| line.split_once("decamp decide ")) else {
+        // The command outlives the program for a moment, and nothing is asked before it has ended.
+        assert!(asked.stderr.contains("still runs"), "{}", asked.stderr);
+        return std::thread::sleep(Duration::from_millis(20));
+    };
+    let words: Vec<&str> = decide.split_whitespace().collect();
+    let step = words[1].trim_matches('\'');
+    let name = if step.starts_with("release") || step.starts_with("undo:") { "thaw" } else { step };
+    let answer = if ran(call)[name] > 0 { "happened" } else { "retry" };
+    let decided = finished(call.again().args(["decide", words[0], step, answer]));
+    assert_eq!(decided.status, 0, "{}", decided.stderr);
+}
+
 /// Resumes until the run is over, answering what is in doubt by looking at what the command did.
 fn go_on(call: &Decamp, again: &Decamp, probes: bool) -> Result<bool, String> {
     let mut asked = false;
-    for _ in 0..6 {
+    for _ in 0..60 {
         let resume = call.again().arg("resume");
         let resume = if probes { resume } else { resume.env("DECAMP_NO_PROBE", "1") };
         let ran_again = finished(resume);
@@ -145,13 +162,7 @@ fn go_on(call: &Decamp, again: &Decamp, probes: bool) -> Result<bool, String> {
             0 => return Ok(asked),
             7 => {
                 asked = true;
-                let decide = ran_again.stderr.lines().find_map(|line| line.split_once("decamp decide ")).unwrap().1;
-                let words: Vec<&str> = decide.split_whitespace().collect();
-                let step = words[1].trim_matches('\'');
-                let name = if step.starts_with("release") { "thaw" } else { step };
-                let answer = if ran(call)[name] > 0 { "happened" } else { "retry" };
-                let decided = finished(call.again().args(["decide", words[0], step, answer]));
-                assert_eq!(decided.status, 0, "{}", decided.stderr);
+                decide(call, &ran_again);
             }
             // Killed after the run was recorded as over, or before it was recorded at all.
             2 if finished(call.again().args(["runs", "--output", "json"])).stdout.contains("succeeded") => {
@@ -192,11 +203,13 @@ fn wrong(call: &Decamp, backup: &BTreeMap<PathBuf, Vec<u8>>, cutover: bool) -> V
     wrong
 }
 
-/// Does `work` for every point, two at a time, and gathers what is wrong.
-fn each_point(count: usize, work: impl Fn(usize) -> Vec<String> + Sync) -> Vec<String> {
+/// Does `work` for every point, some at a time, and gathers what is wrong.
+pub(super) fn each_point(count: usize, work: impl Fn(usize) -> Vec<String> + Sync) -> Vec<String> {
     let (next, found) = (AtomicUsize::new(1), Mutex::new(Vec::new()));
+    // Programs that start and end wait a good part of their time.
+    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get) * 3 / 2;
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..workers {
             scope.spawn(|| {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
@@ -305,11 +318,7 @@ fn a_kill_at_every_boundary_of_undo_ends_in_the_former_state() {
             match again.status {
                 0 => return restored(&call, &before),
                 2 if again.stderr.contains("undone already") => return restored(&call, &before),
-                7 => {
-                    let answer = if ran(&call)["thaw"] > 0 { "happened" } else { "retry" };
-                    let decided = finished(call.again().args(["decide", &id, "undo:freeze", answer]));
-                    assert_eq!(decided.status, 0, "{}", decided.stderr);
-                }
+                7 => decide(&call, &again),
                 code => return vec![format!("undo ended with {code}: {}{}", again.stdout, again.stderr)],
             }
         }

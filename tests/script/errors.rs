@@ -27,9 +27,12 @@ fn an_error_inside_a_module_is_shown_there() {
 
 #[test]
 fn a_wrong_call_shows_the_right_one() {
-    run(&script(r#"copy::scan(1);"#)).status(1).stderr_has("copy::scan(path: path, [opts: map])").run();
-    run(&script(r#"copy::scann("/");"#)).status(1).stderr_has("did you mean `copy::scan`?").run();
-    run(&script(r#"step("a", |x| x);"#)).status(1).stderr_has("the body of a step takes none").run();
+    run(&script(r#"let path = 1; copy::scan(path);"#))
+        .status(1)
+        .stderr_has("copy::scan(path: path, [opts: map])")
+        .run();
+    run(&script(r#"copy::scann("/");"#)).status(2).stderr_has("did you mean `copy::scan`?").run();
+    run(&script(r#"step("a", |x| x);"#)).status(2).stderr_has("is called with no parameters").run();
     run(&script(r#"step("a", #{ retires: 3 }, || 1);"#)).status(2).stderr_has("did you mean `retries`?").run();
 }
 

@@ -114,7 +114,7 @@ fn contents(dir: &Path) -> BTreeMap<String, String> {
 fn without_a_backup_replacing_needs_an_approval_by_name() {
     let call = small();
     let before = contents(&call.dir().join("dst"));
-    start(&call).args(["--yes", "--max-delete", "5"]).status(5).stderr_has("--approve replace").run();
+    start(&call).args(["--yes", "--max-delete", "5"]).status(5).stderr_has(" replace\n").run();
     assert_eq!(contents(&call.dir().join("dst")).get("both"), before.get("both"));
     call.again().args(["resume", "--approve", "replace"]).run();
     assert_eq!(contents(&call.dir().join("dst")), contents(&call.dir().join("src")));

@@ -58,3 +58,23 @@ fn a_plan_of_a_half_done_run_begins_where_it_stands() {
     assert_eq!(picture(&call.dir()), before);
     assert_eq!(log(&call), ["a"]);
 }
+
+#[test]
+fn a_plan_fails_where_the_run_would_find_no_destination() {
+    let call = script(r#"step("copy", || copy::tree("src", "dst"));"#).file("src/one", "1");
+    run(&call).arg("--plan").status(1).stderr_has("`dst` does not exist").run();
+    run(&call).status(1).stderr_has("`dst` does not exist").run();
+    // Made by a step before, in a branch as well; or perhaps by a command.
+    for (make, certainty) in [
+        (r#"step("root", || copy::root("dst"))"#, "exact"),
+        (r#"parallel(["dst"], |d| step("root", || copy::root(d)))"#, "exact"),
+        (r#"step("root", || host::local().exec(["mkdir", "dst"]))"#, "maybe"),
+    ] {
+        let call = script(&format!(r#"{make}; step("copy", || copy::tree("src", "./dst"));"#)).file("src/one", "1");
+        let plan = run(&call).args(["--plan", "--output", "json"]).run().json();
+        assert_eq!(plan["plan"][1]["certainty"], certainty, "{plan}");
+        assert!(!call.dir().join("dst").exists());
+        run(&call).run();
+        assert!(call.dir().join("dst/one").exists());
+    }
+}

@@ -82,3 +82,48 @@ fn a_signal_releases_and_the_run_goes_on_later() {
         assert_eq!(log(&call), ["hold", "release"], "{signal:?}");
     }
 }
+
+const BEHIND: &str = r#"
+    step("hold", #{ release: |r| say("release"), undo: |r| say("unhold") }, || say("hold"));
+    let place = fact("place", || p.arg);
+    step("flag", #{ undo: |r| say(`unflag ${place}`) }, || { if p.arg == "late" { throw "broken"; } say("flag") });
+    step("copy", || copy::tree("src", "dst"));
+    if p.arg == "fail" { throw "broken"; }
+"#;
+
+#[test]
+fn steps_behind_a_released_one_are_undone() {
+    for line in [["--arg", "fail"], ["--until", "copy"]] {
+        let call = script(BEHIND).file("src/f", "f").file("dst/own", "own");
+        run(&call).args(line).status(if line[0] == "--arg" { 1 } else { 0 }).run();
+        let id = run_id(&call);
+        call.again().args(["undo", &id, "--plan"]).stdout_has("flag").run();
+        call.again().args(["undo", &id]).stdout_has("undone").run();
+        assert_eq!(log(&call)[..3], ["hold", "flag", "release"], "{line:?}");
+        assert!(log(&call)[3].starts_with("unflag"), "{:?}", log(&call));
+        assert_eq!(log(&call).len(), 4, "{:?}", log(&call));
+        assert!(!call.dir().join("dst/f").exists());
+    }
+}
+
+#[test]
+fn an_undo_on_failure_undoes_what_is_behind_a_released_step() {
+    let call = script(BEHIND).file("src/f", "f").file("dst/own", "own");
+    run(&call).args(["--arg", "fail", "--undo-on-failure"]).status(1).run();
+    assert_eq!(log(&call), ["hold", "flag", "release", "unflag fail"]);
+}
+
+#[test]
+fn what_was_released_and_not_done_again_is_undone_with_the_results_it_ran_with() {
+    let call = script(
+        r#"step("hold", #{ release: |r| say("release") }, || say("hold"));
+           let place = step("place", || p.arg);
+           if p.arg == "b" { throw "broken"; }
+           step("flag", #{ undo: |r| say(`unflag ${place}`) }, || say(`flag ${place}`));
+           throw "broken";"#,
+    );
+    run(&call).args(["--arg", "a"]).status(1).run();
+    call.again().args(["resume", "--set", "arg=b"]).status(1).run();
+    call.again().args(["undo", &run_id(&call)]).run();
+    assert_eq!(log(&call), ["hold", "flag a", "release", "hold", "release", "unflag a"]);
+}

@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod dress;
 pub(crate) mod env;
 pub(crate) mod faults;
+pub(crate) mod pty;
 pub(crate) mod rng;
 pub(crate) mod rust;
 pub(crate) mod skip;

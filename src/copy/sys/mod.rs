@@ -102,6 +102,8 @@ pub(super) struct Meta {
     pub atime: Stamp,
     pub mtime: Stamp,
     pub ctime: Stamp,
+    /// When the inode was made, where the file system tells.
+    pub born: Option<Stamp>,
 }
 
 impl Meta {
@@ -124,6 +126,9 @@ impl Meta {
             atime: stamp(stat.stx_atime),
             mtime: stamp(stat.stx_mtime),
             ctime: stamp(stat.stx_ctime),
+            born: StatxFlags::from_bits_retain(stat.stx_mask)
+                .contains(StatxFlags::BTIME)
+                .then(|| stamp(stat.stx_btime)),
         }
     }
 
@@ -138,7 +143,7 @@ impl Meta {
     }
 }
 
-const MASK: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::MNT_ID);
+const MASK: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::MNT_ID).union(StatxFlags::BTIME);
 
 /// The metadata of a name, links not followed, mounts not triggered.
 pub(super) fn stat_at(dir: impl AsFd, name: &CStr) -> Result<Meta, Errno> {

@@ -9,5 +9,5 @@ mod step;
 pub use effect::{Begun, Class, Decision, EffectId, EffectOutcome, NewEffect, OldEffect};
 pub use lease::{Lease, LeaseMode, Target, TargetKind};
 pub use run::{Level, Mode, NewRun, RunEnd, RunId, Source};
-pub use signal::{Signal, SignalState};
+pub use signal::{Answer, Signal, SignalState};
 pub use step::{Entered, NewStep, StepId, StepKind, StepOutcome};

@@ -17,6 +17,12 @@ impl RunId {
         Self(uuid::Uuid::now_v7().to_string())
     }
 
+    /// The run of that name; `None` if no run can have it.
+    pub(in crate::journal) fn named(name: &str) -> Option<Self> {
+        let id = uuid::Uuid::parse_str(name).ok()?;
+        (id.to_string() == name).then(|| Self(name.to_owned()))
+    }
+
     /// The whole name.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -27,7 +27,7 @@ pub struct Signal {
     pub step: Option<StepId>,
     /// What is asked.
     pub question: Option<Value>,
-    /// How the answer came: `flag`, `prompt`, `yes`.
+    /// How the answer came: `flag`, `prompt`, `yes`, `command`; `denied` for a no from elsewhere.
     pub via: Option<String>,
     /// Who answered.
     pub by: Option<String>,
@@ -35,4 +35,35 @@ pub struct Signal {
     pub asked_ms: Option<i64>,
     /// When it was answered.
     pub decided_ms: Option<i64>,
+}
+
+impl Signal {
+    /// Somebody said no, and nobody has said yes since.
+    #[must_use]
+    pub fn denied(&self) -> bool {
+        self.state == SignalState::Asked && self.decided_ms.is_some()
+    }
+
+    /// Nobody has answered yet.
+    #[must_use]
+    pub fn open(&self) -> bool {
+        self.state == SignalState::Asked && self.decided_ms.is_none()
+    }
+
+    /// What was said with the answer.
+    #[must_use]
+    pub fn note(&self) -> Option<&str> {
+        self.question.as_ref()?.get("note")?.as_str()
+    }
+}
+
+/// A person's answer to an approval.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Yes or no.
+    pub granted: bool,
+    /// Who answers.
+    pub by: String,
+    /// What is said with it.
+    pub note: Option<String>,
 }

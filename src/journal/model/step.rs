@@ -25,6 +25,10 @@ words! {
         Poll = "poll",
         /// The point of no return.
         Pivot = "pivot",
+        /// Work on several items side by side.
+        Group = "group",
+        /// One item of a group inside a step.
+        Branch = "branch",
     }
 }
 

@@ -32,6 +32,11 @@ pub(crate) fn load(sql: &Connection, hash: &str) -> Result<Option<Vec<u8>>, Erro
     Ok(Some(plain))
 }
 
+/// The content of that name, which a row says is there.
+pub(crate) fn need(sql: &Connection, hash: &str) -> Result<Vec<u8>, Error> {
+    load(sql, hash)?.ok_or_else(|| damaged(format!("blob {hash} is missing").into()).into())
+}
+
 fn damaged(cause: Box<dyn std::error::Error + Send + Sync>) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, cause)
 }

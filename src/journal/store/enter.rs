@@ -9,7 +9,7 @@ use super::steps::{by_key, change};
 use super::{effects, runs, text};
 use crate::journal::error::Error;
 use crate::journal::key;
-use crate::journal::model::{Entered, Level, Mode, NewStep, RunId, StepId};
+use crate::journal::model::{Entered, Level, Mode, NewStep, RunId, StepId, StepKind};
 use crate::journal::step::{StepEvent, StepStatus, next_step};
 use crate::journal::view::StepRow;
 use crate::journal::writer::Tx;
@@ -57,7 +57,7 @@ fn start_new(
     inputs_hash: Option<&str>,
 ) -> Result<Entered, Error> {
     let status = next_step(None, StepEvent::Start)?;
-    handle_failures(tx, run, epoch, &new.key)?;
+    handle_failures(tx, run, epoch, new)?;
     tx.sql
         .prepare_cached(
             "INSERT INTO step (run_id, key, parent_id, ord, name, kind, status, attempt, epoch, inputs, inputs_hash,
@@ -103,7 +103,7 @@ fn start_again(
     inputs_hash: Option<&str>,
 ) -> Result<Entered, Error> {
     let status = next_step(Some(old.status), StepEvent::Start)?;
-    handle_failures(tx, run, epoch, &new.key)?;
+    handle_failures(tx, run, epoch, new)?;
     // An attempt that was put off has its number already; a wait for a person is no attempt.
     let retry_at_ms = old.retry_at_ms.filter(|&at| at > tx.now);
     let counted = retry_at_ms.is_some() || old.status == StepStatus::Waiting;
@@ -149,18 +149,23 @@ fn started(tx: &mut Tx<'_>, run: &RunId, step: StepId, new: &NewStep, attempt: u
 }
 
 /// What failed in this incarnation and is not beside the step that starts now was caught by the script.
-fn handle_failures(tx: &mut Tx<'_>, run: &RunId, epoch: i64, starting: &str) -> Result<(), Error> {
+fn handle_failures(tx: &mut Tx<'_>, run: &RunId, epoch: i64, new: &NewStep) -> Result<(), Error> {
+    let starting = new.key.as_str();
     if key::is_hook(starting) {
         // Giving back what a run held after a failure is not going on after it.
         return Ok(());
     }
-    let failed: Vec<(i64, String)> = tx
+    let failed: Vec<(i64, String, StepKind)> = tx
         .sql
-        .prepare_cached("SELECT id, key FROM step WHERE run_id = ?1 AND epoch = ?2 AND status = ?3 AND key <> ?4")?
-        .query_map((run.as_str(), epoch, StepStatus::Failed, starting), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .prepare_cached(
+            "SELECT id, key, kind FROM step WHERE run_id = ?1 AND epoch = ?2 AND status = ?3 AND key <> ?4",
+        )?
+        .query_map((run.as_str(), epoch, StepStatus::Failed, starting), |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?
         .collect::<rusqlite::Result<_>>()?;
-    for (id, failed_key) in failed {
-        if !key::side_by_side(&failed_key, starting) {
+    for (id, failed_key, kind) in failed {
+        if !key::side_by_side(&key::place(&failed_key, kind), &key::place(starting, new.kind)) {
             change(tx, run, StepId(id), StepEvent::Handle)?;
             tx.event(run, Level::Info, "step.handled", Some(StepId(id)), json!({ "by": starting }))?;
         }
@@ -192,7 +197,8 @@ fn not_before_pivot(sql: &Connection, run: &RunId, seen: &HashSet<String>, key: 
     let chain: Vec<(String, bool)> =
         statement.query_map([run.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
     let Some((pivot, _)) = chain.first() else { return Ok(()) };
-    // A done step around the pivot is replayed whole, and the pivot with it.
-    let reached = chain.iter().any(|(key, open)| !open && seen.contains(key));
+    // A done step around the pivot is replayed whole, and the pivot with it; one in another branch is neither before nor
+    // behind.
+    let reached = chain.iter().any(|(key, open)| !open && seen.contains(key)) || key::side_by_side(pivot, key);
     if reached { Ok(()) } else { Err(Error::AfterPivot { key: key.to_owned(), pivot: pivot.clone() }) }
 }

@@ -43,7 +43,7 @@ pub(crate) fn sources(sql: &Connection, id: &RunId, epoch: i64) -> Result<Vec<So
         .collect::<rusqlite::Result<_>>()?;
     rows.into_iter()
         .map(|(module, hash)| {
-            let bytes = blobs::load(sql, &hash)?.unwrap_or_default();
+            let bytes = blobs::need(sql, &hash)?;
             Ok(Source { module, text: String::from_utf8_lossy(&bytes).into_owned() })
         })
         .collect()

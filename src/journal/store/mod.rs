@@ -7,8 +7,10 @@ pub(super) mod blobs;
 pub(super) mod effects;
 pub(super) mod enter;
 pub(super) mod events;
+pub(super) mod images;
 pub(super) mod incarnations;
 pub(super) mod leases;
+pub(super) mod prune;
 pub(super) mod runs;
 pub(super) mod signals;
 pub(super) mod steps;
@@ -55,6 +57,6 @@ fn keep_result(sql: &Connection, result: &Value) -> Result<(Option<String>, Opti
 /// Reads back what [`keep_result`] stored.
 fn load_result(sql: &Connection, inline: Option<Value>, blob: Option<String>) -> Result<Option<Value>, Error> {
     let Some(hash) = blob else { return Ok(inline) };
-    let bytes = blobs::load(sql, &hash)?.unwrap_or_default();
+    let bytes = blobs::need(sql, &hash)?;
     Ok(Some(parse(&String::from_utf8_lossy(&bytes))?))
 }

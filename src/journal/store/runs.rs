@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::{Value, json};
 
 use super::{incarnations, json as json_column, json_always, leases, text};
+use crate::journal::doctor;
 use crate::journal::error::Error;
 use crate::journal::lock::{self, Owner};
 use crate::journal::model::{Level, Mode, NewRun, RunEnd, RunId, Source};
@@ -63,8 +64,10 @@ pub(crate) fn create(tx: &mut Tx<'_>, id: &RunId, new: &NewRun, owner: &Owner) -
         ],
     )?;
     incarnations::attach(tx, id, 1, new.mode, owner, &new.tool_version, &new.sources)?;
+    // What is relative is meant from here, also by the process that goes on.
+    let cwd = std::env::current_dir().ok().map(|dir| crate::units::path_text(dir.as_os_str().as_encoded_bytes()));
     let data = json!({
-        "script": new.script, "script_path": new.script_path, "params": new.params, "argv": new.argv,
+        "cwd": cwd, "script": new.script, "script_path": new.script_path, "params": new.params, "argv": new.argv,
         "operator": new.operator, "tool_version": new.tool_version, "host": owner.host, "pid": owner.pid,
     });
     tx.event(id, Level::Info, "run.created", None, data)
@@ -85,6 +88,10 @@ pub(crate) fn take_over(
         Mode::Undo => RunEvent::Undo,
     };
     let status = next_run(head.status, event)?;
+    let missing = doctor::incomplete(&tx.sql, id)?;
+    if !missing.is_empty() {
+        return Err(Error::Incomplete { run: id.clone(), missing });
+    }
     let epoch = head.epoch + 1;
     let lost = lose(tx, id)?;
     tx.sql.execute(
@@ -185,6 +192,25 @@ pub(crate) fn finish(
     }
     let data = json!({ "exit_code": exit_code, "outcome": outcome });
     tx.event(id, level, &format!("run.{status}"), None, data)
+}
+
+/// Records that a run stops because the journal has no space left; it waits for space.
+pub(crate) fn pause(tx: &mut Tx<'_>, id: &RunId) -> Result<(), Error> {
+    let status = match next_run(head(&tx.sql, id)?.status, RunEvent::Wait) {
+        Ok(status) => status,
+        // It has ended or waits already: there is nothing to stop.
+        Err(_) => return Ok(()),
+    };
+    let outcome = json!({ "kind": "no_space", "message": "paused: journal disk full" });
+    tx.sql.execute(
+        "UPDATE run SET status = ?2, finished_at = ?3, exit_code = 8, outcome = ?4 WHERE id = ?1",
+        (id.as_str(), status, tx.now, outcome.to_string()),
+    )?;
+    tx.sql.execute(
+        "UPDATE incarnation SET ended_at = ?2, end_reason = 'paused' WHERE run_id = ?1 AND ended_at IS NULL",
+        (id.as_str(), tx.now),
+    )?;
+    tx.event(id, Level::Error, "run.paused", None, outcome)
 }
 
 /// Refuses success while a step of this incarnation was never left, or an effect that must not be repeated is in doubt.

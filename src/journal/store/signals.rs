@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::{json as json_column, runs, steps};
 use crate::journal::error::Error;
-use crate::journal::model::{Level, RunId, Signal, SignalState, StepId};
-use crate::journal::step::{StepEvent, StepStatus};
+use crate::journal::model::{Answer, Level, Mode, RunId, Signal, SignalState, StepId};
+use crate::journal::step::{Illegal, StepEvent, StepStatus};
 use crate::journal::writer::Tx;
 
 /// Asks; the step waits. What was granted before stays granted and makes nobody wait.
@@ -53,6 +53,36 @@ pub(crate) fn grant(tx: &mut Tx<'_>, id: &RunId, epoch: i64, name: &str, via: &s
         steps::change(tx, id, step, StepEvent::Answer)?;
     }
     tx.event(id, Level::Info, "signal.granted", step, json!({ "name": name, "via": via, "by": by }))
+}
+
+/// Records the answer of a person who is at another process, which does not have the run. The step that waits goes on by
+/// itself when its process sees the answer.
+pub(crate) fn answer(tx: &mut Tx<'_>, id: &RunId, name: &str, answer: &Answer) -> Result<(), Error> {
+    let head = runs::head(&tx.sql, id)?;
+    if head.status.finished() || head.mode == Mode::Undo {
+        return Err(Illegal { thing: "run", status: head.status.name(), event: "be answered" }.into());
+    }
+    let before = get(&tx.sql, id, name)?;
+    let mut question = before.as_ref().and_then(|signal| signal.question.clone()).unwrap_or_else(|| json!({}));
+    match (&answer.note, question.as_object_mut()) {
+        (Some(note), _) => question["note"] = note.as_str().into(),
+        (None, Some(known)) => drop(known.remove("note")),
+        (None, None) => {}
+    }
+    let (state, via, kind) = match answer.granted {
+        true => (SignalState::Granted, "command", "signal.granted"),
+        false => (SignalState::Asked, "denied", "signal.denied"),
+    };
+    tx.sql.execute(
+        "INSERT INTO signal (run_id, name, question, state, via, by, decided_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (run_id, name) DO UPDATE
+         SET question = excluded.question, state = excluded.state, via = excluded.via, by = excluded.by,
+             decided_at = excluded.decided_at",
+        (id.as_str(), name, question.to_string(), state, via, &answer.by, tx.now),
+    )?;
+    let step = before.and_then(|signal| signal.step);
+    let data = json!({ "name": name, "via": "command", "by": answer.by, "note": answer.note });
+    tx.event(id, Level::Info, kind, step, data)
 }
 
 /// The signal of that name.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{effects, json as json_column, keep_result, load_result, runs};
 use crate::journal::error::Error;
 use crate::journal::key;
-use crate::journal::model::{Level, RunId, StepId, StepOutcome};
+use crate::journal::model::{Level, RunId, StepId, StepKind, StepOutcome};
 use crate::journal::step::{StepEvent, StepStatus, next_step};
 use crate::journal::view::StepRow;
 use crate::journal::writer::Tx;
@@ -103,19 +103,48 @@ pub(crate) fn retry_at(
 pub(crate) fn reopen(tx: &mut Tx<'_>, run: &RunId, epoch: i64, step: StepId) -> Result<(), Error> {
     runs::fence(&tx.sql, run, epoch)?;
     let first = head(&tx.sql, run, step)?;
-    let open: Vec<(i64, String)> = tx
+    let open: Vec<(i64, String, StepKind)> = tx
         .sql
         .prepare_cached(
-            "SELECT id, key FROM step WHERE run_id = ?1 AND ord >= (SELECT ord FROM step WHERE id = ?2) ORDER BY ord",
+            "SELECT id, key, kind FROM step
+             WHERE run_id = ?1 AND ord >= (SELECT ord FROM step WHERE id = ?2) ORDER BY ord",
         )?
-        .query_map((run.as_str(), step.0), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_map((run.as_str(), step.0), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<rusqlite::Result<_>>()?;
-    for (id, key) in open {
-        if !key::is_hook(&key) {
+    for (id, key, kind) in open {
+        // What another branch did has nothing to do with what this one held.
+        if !key::is_hook(&key) && !key::side_by_side(&first.key, &key::place(&key, kind)) {
             change(tx, run, StepId(id), StepEvent::Release)?;
             effects::release(tx, StepId(id))?;
             tx.event(run, Level::Warn, "step.released", Some(StepId(id)), json!({ "with": first.key }))?;
         }
+    }
+    Ok(())
+}
+
+/// Makes a done step, and what is inside it, run again. What its effects did is not remembered against doing it again.
+pub(crate) fn redo(tx: &mut Tx<'_>, run: &RunId, epoch: i64, key: &str) -> Result<(), Error> {
+    runs::fence(&tx.sql, run, epoch)?;
+    let pivot: Option<String> = tx
+        .sql
+        .prepare_cached(
+            "SELECT pivot.key FROM run JOIN step pivot ON pivot.id = run.pivot_step JOIN step own ON own.run_id = run.id
+             WHERE run.id = ?1 AND own.key = ?2 AND own.ord < pivot.ord",
+        )?
+        .query_row((run.as_str(), key), |row| row.get(0))
+        .optional()?;
+    if let Some(pivot) = pivot {
+        return Err(Error::AfterPivot { key: key.to_owned(), pivot });
+    }
+    let all: Vec<i64> = tx
+        .sql
+        .prepare_cached("SELECT id FROM step WHERE run_id = ?1 AND (key = ?2 OR (key > ?3 AND key < ?4)) ORDER BY ord")?
+        .query_map((run.as_str(), key, format!("{key}/"), format!("{key}0")), |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for step in all.into_iter().map(StepId) {
+        change(tx, run, step, StepEvent::Release)?;
+        effects::release(tx, step)?;
+        tx.event(run, Level::Warn, "step.released", Some(step), json!({ "with": key, "why": "its inputs changed" }))?;
     }
     Ok(())
 }
@@ -127,6 +156,14 @@ pub(crate) fn by_key(sql: &Connection, run: &RunId, key: &str) -> Result<Option<
         .query_row((run.as_str(), key), read)
         .optional()?;
     row.map(|row| finish_row(sql, row)).transpose()
+}
+
+/// Whether the step of that key, or one inside it, was ever entered.
+pub(crate) fn began(sql: &Connection, run: &RunId, key: &str) -> Result<bool, Error> {
+    // `0` is the character behind `/`.
+    let mut statement =
+        sql.prepare_cached("SELECT 1 FROM step WHERE run_id = ?1 AND (key = ?2 OR (key > ?3 AND key < ?4)) LIMIT 1")?;
+    Ok(statement.exists((run.as_str(), key, format!("{key}/"), format!("{key}0")))?)
 }
 
 /// Every step of a run, in the order of first entry.

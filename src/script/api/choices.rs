@@ -3,6 +3,7 @@
 use super::options::Options;
 use crate::copy::options::{Loss, MaxDelete};
 use crate::error::{Error, Kind};
+use crate::rate::MaxRate;
 use crate::script::near;
 
 /// The losses of those names.
@@ -37,6 +38,14 @@ pub(super) fn jobs(options: &mut Options<'_>) -> Result<Option<std::num::NonZero
     let jobs = usize::try_from(jobs).ok().filter(|jobs| *jobs <= 1024);
     let jobs = jobs.ok_or_else(|| Error::new(Kind::Invalid, "`jobs` is at most 1024"))?;
     Ok(std::num::NonZeroUsize::new(jobs))
+}
+
+/// A limit on bytes a second: `"50MiB"`, `"none"`, or a number.
+pub(super) fn max_rate(options: &mut Options<'_>) -> Result<MaxRate, Error> {
+    let Some(given) = options.any("max_rate") else { return Ok(MaxRate::default()) };
+    MaxRate::parse(&given.to_string()).map_err(|error| {
+        Error::new(Kind::Invalid, format!("option `max_rate`: {error}")).hint("write max_rate: \"50MiB\"")
+    })
 }
 
 #[cfg(test)]

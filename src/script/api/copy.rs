@@ -19,11 +19,13 @@ pub(crate) mod copy {
     /// opts   delete: bool = false, max_delete: int or "N%" = "5%" (of the destination's entries), exclude: list = []
     ///        (rsync's patterns), one_file_system: bool = false, checksum: bool = false, accept: list = [] (owner xattr acl
     ///        capability hardlink holes times special unreadable empty-source), jobs: int = 0 (tuned while running),
+    ///        max_rate: size ("50MiB" a second; the limit of the run holds as well),
     ///        backup_dir: path, foreign: "refuse" | "allow" = "refuse" without backup_dir, roots: map (of copy::roots),
-    ///        dry_run: bool = false, more_follow: bool = false (what only a pass with `delete` may
+    ///        dry_run: bool = false (a read), more_follow: bool = false (what only a pass with `delete` may
     ///        remove is skipped), again: bool = false (a plan does not walk: what a later pass finds is not known yet)
     /// result #{ listed, created, updated, meta_updated, unchanged, deleted, backed_up, foreign, skipped, vanished, changed,
-    ///        failed, errors, listed_bytes, copied_bytes, dest_entries, elapsed_ms, planned }
+    ///        failed, errors, listed_bytes, copied_bytes, dest_entries, elapsed_ms, bytes_per_second, planned };
+    ///        `listed` and `created` are #{ entries, files, dirs, links, specials }, `errors` a list of #{ path, op, reason }
     ///
     /// # Units
     /// `_bytes` bytes, `_ms` milliseconds; everything else counts entries.
@@ -35,7 +37,8 @@ pub(crate) mod copy {
     /// which may be called outside a step, and fails as the pass would if more would be deleted than allowed.
     ///
     /// # Errors
-    /// `not_found` and `invalid` for roots that cannot be used. `conflict` if another run has a root, a root is no longer
+    /// `not_found` and `invalid` for roots that cannot be used; both must be there, in a plan `copy::root` in a step before
+    /// will do. `conflict` if another run has a root, a root is no longer
     /// the same directory, or more would be deleted than allowed. `no_space` if `dst` fills: what was copied stays.
     /// `unsupported` if `dst` cannot hold what `src` has and it was not accepted. A single entry that fails is no error: it
     /// is counted in `failed` and named in `errors`.
@@ -91,10 +94,11 @@ pub(crate) mod copy {
     /// opts   content: bool = false (read it into the digest), xattrs: bool = false, exclude: list = [],
     ///        one_file_system: bool = false, jobs: int = 0
     /// result #{ counts, bytes, disk_bytes, hardlinks, sparse, xattrs, acls, capabilities, sockets, devices, others_owner,
-    ///        longest_name, longest_path, largest_bytes, odd_names, failed, errors, digest, elapsed_ms }
+    ///        subsecond, longest_name_bytes, longest_path_bytes, largest_bytes, odd_names, failed, errors, digest,
+    ///        elapsed_ms }; `counts` is #{ entries, files, dirs, links, specials }
     ///
     /// # Units
-    /// `_bytes` and `bytes` bytes, `_ms` milliseconds, `longest_` bytes.
+    /// `_bytes` and `bytes` bytes, `_ms` milliseconds; everything else but the digest counts entries.
     ///
     /// # Effects
     /// Reads only.
@@ -125,8 +129,8 @@ pub(crate) mod copy {
     /// copy::compare(left: path, right: path, [opts: map]) -> map
     /// opts   content: "none" | "sample" | "full" = "full", sample: int = 5 (per cent), exclude: list = [],
     ///        accept: list = [], one_file_system: bool = false, jobs: int = 0
-    /// result #{ left: #{ counts, bytes, digest }, right, differences, named, content_files, content_bytes, failed, errors,
-    ///        elapsed_ms }
+    /// result #{ equal, left: #{ counts, bytes, digest }, right, differences, named, content_files, content_bytes, failed,
+    ///        errors, elapsed_ms }; `named` is a list of #{ path, what, detail }
     ///
     /// # Units
     /// Bytes, milliseconds, entries.
@@ -161,14 +165,14 @@ pub(crate) mod copy {
     ///
     /// # Shape
     /// copy::probe(path: path) -> map
-    /// result #{ fs_type, writable, free_bytes, free_inodes, chown, squash, xattr, acl, capability, hardlink, holes, time_ns,
-    ///        device, name_max }; () where it cannot be told without making a named file
+    /// result #{ fs_type, writable, read_only_reason, free_bytes, free_inodes, chown, squash, xattr, acl, capability, hardlink,
+    ///        holes, time_ns, device, name_max_bytes }; () where it cannot be told without making a named file
     ///
     /// # Units
-    /// `free_bytes` bytes, `time_ns` nanoseconds (the smallest step of a time), `name_max` bytes.
+    /// `free_bytes` bytes, `time_ns` nanoseconds (the smallest step of a time), `name_max_bytes` bytes.
     ///
     /// # Effects
-    /// Uses an unnamed file that is gone afterwards; outside a plan, where that is not possible, a named one.
+    /// Reads only, by an unnamed file that is gone afterwards; outside a plan, where that is not possible, a named one.
     ///
     /// # Errors
     /// `not_found`, `invalid` if it is no directory.
@@ -196,7 +200,7 @@ pub(crate) mod copy {
     /// Entries.
     ///
     /// # Effects
-    /// As `copy::scan` with xattrs and `copy::probe`.
+    /// Reads only, as `copy::scan` with xattrs and `copy::probe`.
     ///
     /// # Errors
     /// As these.

@@ -6,6 +6,7 @@ use super::ctx::Ctx;
 use super::error::{Fail, Stop};
 use crate::error::{Error, Exit, Kind};
 use crate::journal::{Begun, Class, Decision, EffectId, EffectOutcome, NewEffect, crash};
+use crate::redact;
 use crate::script::outcome::PlanItem;
 use crate::script::profile::Profile;
 
@@ -55,7 +56,7 @@ impl Ctx {
     /// Does `effect` once: `act` does it and says whether it changed anything, `plan` says what it would do.
     ///
     /// # Errors
-    /// Kind `invalid` outside a step; what `act` or `plan` failed with. Stops the script if the journal fails or the
+    /// Kind `invalid` outside a step and in what only reads; what `act` or `plan` failed with. Stops the script if the journal fails or the
     /// outcome of an earlier attempt is in doubt.
     pub(crate) fn effect(
         &self,
@@ -67,13 +68,18 @@ impl Ctx {
         let frame = Self::with_frame(|frame| {
             let seq = frame.next_effect;
             frame.next_effect += 1;
-            (frame.step, frame.key.clone(), seq)
+            (frame.step, frame.key.clone(), seq, frame.reads)
         });
-        let Some((step, key, seq)) = frame else {
+        // A branch outside any step is a part of the path, and no step.
+        let Some((step, key, seq, reads)) = frame.filter(|_| Self::frame().is_some_and(|frame| !frame.bare)) else {
             return Err(Error::new(Kind::Invalid, format!("{function} changes things and is called outside a step"))
                 .hint("wrap it: step(\"name\", || { … }), so that it is remembered and can be resumed and undone")
                 .into());
         };
+        if let Some(reads) = reads {
+            let message = format!("{function} changes things and is called in `{reads}`, which only reads");
+            return Err(Error::new(Kind::Invalid, message).hint("do it in a step: step(\"name\", || { … })").into());
+        }
         match self.profile() {
             Profile::Plan => {
                 let planned = plan()?;
@@ -97,6 +103,9 @@ impl Ctx {
                 let (Some(run), Some(step)) = (&self.run, step) else {
                     return Err(Error::new(Kind::Internal, format!("{function} has no run to be recorded in")).into());
                 };
+                if let Some(guard) = self.guard.get() {
+                    guard(function, &effect.target, effect.class)?;
+                }
                 self.state().acted = true;
                 let begun = run.begin(NewEffect {
                     step,
@@ -109,11 +118,11 @@ impl Ctx {
                     before: None,
                 })?;
                 match begun {
-                    Begun::Act { effect, .. } => self.act(effect, act),
+                    Begun::Act { effect, idem_key } => self.act(effect, idem_key, act),
                     Begun::Done { result, .. } => Ok(result),
-                    Begun::InDoubt { effect: id, decision: Some(Decision::Retry), .. } => {
+                    Begun::InDoubt { effect: id, idem_key, decision: Some(Decision::Retry), .. } => {
                         run.act_again(id)?;
-                        self.act(id, act)
+                        self.act(id, idem_key, act)
                     }
                     Begun::InDoubt { effect: id, decision: Some(Decision::Happened), .. } => {
                         let result = effect.happened;
@@ -128,10 +137,20 @@ impl Ctx {
         }
     }
 
-    fn act(&self, effect: EffectId, act: impl FnOnce() -> Result<(Value, bool), Unfinished>) -> Result<Value, Fail> {
+    fn act(
+        &self,
+        effect: EffectId,
+        idem_key: String,
+        act: impl FnOnce() -> Result<(Value, bool), Unfinished>,
+    ) -> Result<Value, Fail> {
         let Some(run) = &self.run else { return Err(Error::new(Kind::Internal, "no run").into()) };
-        match act() {
+        Self::with_frame(|frame| frame.effect = Some((effect, idem_key)));
+        let acted = act();
+        Self::with_frame(|frame| frame.effect = None);
+        match acted {
             Ok((result, changed)) => {
+                // As it is recorded: a replay gives the script nothing else.
+                let result = redact::json(result);
                 crash::point("effect.acted");
                 run.settle(effect, EffectOutcome::Done { result: result.clone(), reconciled: false })?;
                 Ok(self.did(result, changed))

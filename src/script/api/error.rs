@@ -7,6 +7,7 @@ use rhai::{Dynamic, EvalAltResult, Map, NativeCallContext, Position};
 
 use crate::cancel::{Cancelled, Reason};
 use crate::error::{Error, Exit, Kind};
+use crate::script::secret::Secret;
 use crate::script::value;
 
 /// Why a native did not return.
@@ -29,6 +30,10 @@ pub(crate) enum Stop {
     PlanEnds(String),
     /// Undo has replayed everything that was done.
     ReplayEnds,
+    /// The run was to go up to here.
+    Reached(String),
+    /// Another branch ended the run, and this one stops before its next step.
+    Paused,
 }
 
 impl From<Error> for Fail {
@@ -127,7 +132,8 @@ pub(crate) fn payload(error: &Error) -> Map {
 /// The failure in what a script threw: one of our maps, any other map with a `message`, or any value.
 pub(crate) fn from_payload(thrown: &Dynamic) -> Error {
     let Some(map) = thrown.read_lock::<Map>() else {
-        return Error::new(Kind::Invalid, thrown.to_string()).exit(Exit::Failed);
+        let text = if thrown.is::<Secret>() { "a secret was thrown".to_owned() } else { thrown.to_string() };
+        return Error::new(Kind::Invalid, text).exit(Exit::Failed);
     };
     let text = |key: &str| map.get(key).filter(|value| !value.is_unit()).map(ToString::to_string).unwrap_or_default();
     let kind = Kind::from_name(&text("kind"));

@@ -5,13 +5,13 @@ use rhai::plugin::*;
 #[export_module]
 #[allow(clippy::needless_pass_by_value, unreachable_pub, reason = "Rhai hands values over and wants `pub`")]
 pub(crate) mod flow {
-    use super::super::wait;
+    use super::super::{approve, parallel, wait};
     use super::*;
     use crate::journal::StepKind;
     use crate::script::api::error::{Fail, raise};
     use crate::script::api::step;
     use crate::script::api::wanted::Wanted;
-    use rhai::{FnPtr, Map};
+    use rhai::{Array, FnPtr, Map};
 
     type Result<T> = std::result::Result<T, Box<EvalAltResult>>;
 
@@ -19,8 +19,9 @@ pub(crate) mod flow {
     ///
     /// # Shape
     /// step(name: string, [opts: map], body: || -> data) -> data
-    /// opts   key: string, undo: |result| …, release: |result| …, inputs: data, retries: int = 0, backoff: string =
-    ///        "exponential" ("fixed"), base: duration = "2s", cap: duration = "60s", deadline: duration
+    /// opts   key: string or int, undo: |result| …, release: |result| …, inputs: data, retries: int = 0,
+    ///        backoff: "exponential" | "fixed" = "exponential", base: duration = "2s", cap: duration = "60s",
+    ///        deadline: duration
     ///
     /// # Units
     /// Durations as `"90s"` or whole seconds.
@@ -60,10 +61,10 @@ pub(crate) mod flow {
     ///
     /// # Shape
     /// fact(name: string, [opts: map], body: || -> data) -> data
-    /// opts   key: string, inputs: data, retries: int = 0, backoff, base, cap, deadline as for `step`
+    /// opts   key: string or int, inputs: data, retries: int = 0, backoff, base, cap, deadline as for `step`
     ///
     /// # Effects
-    /// None of its own; the value is journalled. A plan reads it for real.
+    /// Reads only, once: the value is journalled. A plan reads it for real.
     ///
     /// # Errors
     /// As `step`. `invalid` if the body changes something: that belongs into a step.
@@ -87,21 +88,59 @@ pub(crate) mod flow {
         raise(&context, wait::fact_with(&context, name, opts, body))
     }
 
+    /// Runs a closure on several items at once, each on a thread and on a path of its own, and gives back the results in
+    /// the order of the items.
+    ///
+    /// # Shape
+    /// parallel(items: list, [opts: map], body: |item| -> data) -> list
+    /// opts   name: string = "parallel", max: int = 4 (so many at once), key: |item| … (else the item itself if it is a
+    ///        text, number or flag, else its field `key`, `id` or `name`), on_error: "stop" | "collect" = "stop"
+    /// result with "collect" a list of #{ ok: true, value } and #{ ok: false, error }
+    ///
+    /// # Effects
+    /// Journalled: the steps inside, as `name[key]/step`. What changes anything belongs into a step, as everywhere;
+    /// where `parallel` itself is called inside a step, each branch is one, and its result must be plain data.
+    /// A plan runs the branches one after the other.
+    ///
+    /// # Errors
+    /// `invalid` if an item has no key, two items have the same, or the name was used before at this place. With "stop" no
+    /// branch begins after a failure, those that run go on to their end, and the failure of the first item that failed is
+    /// thrown, with the names of the others. What ends the run ends all: cancellation, an approval, an effect in doubt.
+    ///
+    /// # Source
+    /// src/script/api/parallel.rs
+    ///
+    /// # Example
+    /// ```rhai
+    /// let sizes = parallel(["a", "b"], #{ max: 2 }, |name| step("scan", || copy::scan(tmp + "/" + name).counts.files));
+    /// assert_eq(sizes, [3, 0]);
+    /// ```
+    #[rhai_fn(name = "parallel", return_raw, volatile)]
+    pub fn parallel_plain(context: NativeCallContext, items: Array, body: FnPtr) -> Result<Dynamic> {
+        raise(&context, parallel::parallel(&context, items, Map::new(), body))
+    }
+
+    #[rhai_fn(name = "parallel", return_raw, volatile)]
+    pub fn parallel_with(context: NativeCallContext, items: Array, opts: Map, body: FnPtr) -> Result<Dynamic> {
+        raise(&context, parallel::parallel(&context, items, opts, body))
+    }
+
     /// Calls a closure again and again until it gives something other than `false` or `()`, and gives that back.
     ///
     /// # Shape
     /// wait_until(name: string, opts: map, body: || -> data) -> data
-    /// opts   timeout: duration (required), every: duration = "5s", key: string
+    /// opts   timeout: duration (required), every: duration = "5s", key: string or int
     ///
     /// # Units
     /// Durations as `"90s"` or whole seconds.
     ///
     /// # Effects
-    /// None of its own. The deadline is journalled on the first call: a resumed run waits only for the rest.
+    /// Reads only. The deadline is journalled on the first call: a resumed run waits only for the rest.
     /// A plan asks once and does not wait.
     ///
     /// # Errors
-    /// `timeout` with the last value if the condition did not come. What the body failed with.
+    /// `timeout` if the condition did not come. `invalid` if the body changes something: that belongs into a step. What
+    /// the body failed with.
     ///
     /// # Source
     /// src/script/api/wait.rs
@@ -115,34 +154,36 @@ pub(crate) mod flow {
         raise(&context, wait::wait_until(&context, name, opts, body))
     }
 
-    /// Goes on only if a person has agreed: on the terminal, or in advance by `--approve NAME`.
+    /// Goes on only if a person has agreed: on the terminal, by `decamp approve RUN NAME` from another one, or in advance
+    /// by `--approve NAME`.
     ///
     /// # Shape
     /// approve(name: string, [opts: map])
-    /// opts   summary: string = the name, show: list of strings = []
+    /// opts   summary: string = the name, show: list of strings = [], dangerous: bool = false
     ///
     /// # Effects
-    /// Journalled with who agreed and how. `--yes` does not answer it. A plan lists it and goes on.
+    /// Journalled with who agreed, when and how. `--yes` answers it, but not one that is `dangerous`: there the name must be
+    /// typed or given. A plan lists it and goes on.
     ///
     /// # Errors
-    /// `denied` if the person says no. Ends the run with exit code 5 if nobody can be asked; the run waits and is resumed
-    /// with `--approve NAME`.
+    /// `denied` if the person says no. Where nobody can be asked the run ends with exit code 5 and waits, or goes on
+    /// waiting with `--on-approval=wait`.
     ///
     /// # Source
-    /// src/script/api/wait.rs
+    /// src/script/api/approve.rs
     ///
     /// # Example
     /// ```rhai
-    /// approve("delete-old-data", #{ summary: "delete the old server's data?" });
+    /// approve("delete-old-data", #{ summary: "delete the old server's data?", dangerous: true });
     /// ```
     #[rhai_fn(name = "approve", return_raw, volatile)]
     pub fn approve_plain(context: NativeCallContext, name: &str) -> Result<()> {
-        raise(&context, wait::approve(&context, name, Map::new()))
+        raise(&context, approve::approve(&context, name, Map::new()))
     }
 
     #[rhai_fn(name = "approve", return_raw, volatile)]
     pub fn approve_with(context: NativeCallContext, name: &str, opts: Map) -> Result<()> {
-        raise(&context, wait::approve(&context, name, opts))
+        raise(&context, approve::approve(&context, name, opts))
     }
 
     /// Marks the point of no return: what comes before is not undone any more.

@@ -9,17 +9,28 @@ use super::error::Fail;
 use super::paths::text;
 use crate::copy::claim::{self, Claim, Marker};
 use crate::copy::{self, identity::RootId};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Exit, Kind};
 use crate::journal::{LeaseMode, Run, RunId, Target, TargetKind};
 use crate::progress::{Checkpoint, Record};
 
 /// Takes the leases of both roots in the journal; a destination that does not exist yet is known by its place.
 pub(super) fn lease(ctx: &Ctx, source: &Path, dest: &Path) -> Result<(), Fail> {
+    leases(ctx, &[(source, LeaseMode::Shared), (dest, LeaseMode::Exclusive)])
+}
+
+/// Takes the lease of a directory that is about to be made.
+pub(super) fn lease_root(ctx: &Ctx, dest: &Path) -> Result<(), Fail> {
+    leases(ctx, &[(dest, LeaseMode::Exclusive)])
+}
+
+fn leases(ctx: &Ctx, targets: &[(&Path, LeaseMode)]) -> Result<(), Fail> {
     let Some(run) = &ctx.run else { return Ok(()) };
-    for (path, mode) in [(source, LeaseMode::Shared), (dest, LeaseMode::Exclusive)] {
+    for (path, mode) in targets.iter().copied() {
         let failed = |error| Error::new(Kind::Io, format!("cannot resolve `{}`", text(path))).because(error);
         let (full, key) = match (copy::root_id(path), path.parent(), path.file_name()) {
             (Err(copy::Error::NotFound { .. }), Some(parent), Some(name)) => {
+                // A name alone stands in the working directory.
+                let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
                 let full = parent.canonicalize().map_err(failed)?.join(name);
                 let key = format!("tree:{}", text(&full));
                 (full, key)
@@ -56,6 +67,47 @@ pub(super) fn claim_root(ctx: &Ctx, dest: &Path, expected: Option<&RootId>) -> R
         free.insert(claim);
     }
     Ok(())
+}
+
+/// Directories that one copy writes to at this moment.
+pub(super) struct Writing<'c> {
+    ctx: &'c Ctx,
+    places: Vec<PathBuf>,
+}
+
+impl<'c> Writing<'c> {
+    /// Keeps other branches out of the places, and of what is above and below them.
+    pub(super) fn begin<'p>(ctx: &'c Ctx, places: impl IntoIterator<Item = &'p Path>) -> Result<Self, Error> {
+        let places: Vec<PathBuf> = places.into_iter().map(whole).collect();
+        let mut state = ctx.state();
+        for own in &places {
+            let taken = state.writing.iter().find(|other| other.starts_with(own) || own.starts_with(other));
+            if let Some(taken) = taken {
+                let message = format!("another branch writes to `{}`, so `{}` is not free", text(taken), text(own));
+                return Err(Error::new(Kind::Invalid, message)
+                    .hint("branches of a parallel need destinations and backup directories of their own")
+                    .exit(Exit::Failed));
+            }
+        }
+        state.writing.extend(places.iter().cloned());
+        drop(state);
+        Ok(Self { ctx, places })
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        let mut state = self.ctx.state();
+        for place in &self.places {
+            state.writing.remove(place);
+        }
+    }
+}
+
+/// The path without links, also where its last part does not exist yet.
+pub(super) fn whole(path: &Path) -> PathBuf {
+    let parent = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(parent).unwrap_or_else(|| path.to_owned())
 }
 
 /// Kind of the records that keep a root's times while its marker is removed; the tree engine's own are small numbers.

@@ -47,8 +47,8 @@ pub(crate) mod host {
     ///
     /// # Shape
     /// host.exec(argv: list, [opts: map]) -> map
-    /// opts   cwd: path, env: map of strings, stdin: string = "", timeout: duration, ok_codes: list of int = [0],
-    ///        read_only: bool = false
+    /// opts   cwd: path, env: map of strings and secrets, stdin: string or secret = "", timeout: duration,
+    ///        ok_codes: list of int = [0], read_only: bool = false (a read)
     /// result #{ code, stdout, stderr, elapsed_ms }
     ///
     /// # Units
@@ -56,10 +56,13 @@ pub(crate) mod host {
     ///
     /// # Effects
     /// Once: an attempt whose end is not known is asked about, never repeated. A plan lists it and does not run it. With
-    /// `read_only` it is a read: not recorded, run in plans too, allowed outside steps.
+    /// `read_only` it is a read: not recorded, run in plans too, allowed outside steps. The journal keeps the words, of
+    /// `stdin` and `env` a hash or the reference of the secret. What the command prints of a secret comes back as
+    /// `[secret REF]`.
     ///
     /// # Errors
-    /// `not_found` if there is no such program, `remote_failed` if it ends with another code than `ok_codes` or by a signal,
+    /// `invalid` for a secret among the words, where every user of the machine could read it. `not_found` if there is no
+    /// such program, `remote_failed` if it ends with another code than `ok_codes` or by a signal,
     /// `timeout`.
     ///
     /// # Source

@@ -35,7 +35,8 @@ pub(super) fn scan(context: &NativeCallContext<'_>, root: &str, opts: Map) -> An
     };
     options.done()?;
     let cancel = ctx.cancel();
-    let work = Work { progress: &*ctx.call.progress, checkpoint: &Forgetful, cancel: &cancel };
+    let progress = ctx.progress();
+    let work = Work { progress: &*progress, checkpoint: &Forgetful, cancel: &cancel };
     Ok(shown::scan(&copy::scan(&path(root)?, &wanted, &work).map_err(Error::from)?))
 }
 
@@ -74,7 +75,8 @@ pub(super) fn compare(context: &NativeCallContext<'_>, left: &str, right: &str, 
     };
     options.done()?;
     let cancel = ctx.cancel();
-    let work = Work { progress: &*ctx.call.progress, checkpoint: &Forgetful, cancel: &cancel };
+    let progress = ctx.progress();
+    let work = Work { progress: &*progress, checkpoint: &Forgetful, cancel: &cancel };
     let seen = copy::compare(&path(left)?, &path(right)?, &wanted, &work).map_err(Error::from)?;
     Ok(shown::comparison(&seen))
 }
@@ -101,7 +103,8 @@ pub(super) fn shortfalls(context: &NativeCallContext<'_>, src: &str, dst: &str, 
     let wanted = engine::ScanOptions { xattrs: true, ..scan_options(&mut options)? };
     options.done()?;
     let cancel = ctx.cancel();
-    let work = Work { progress: &*ctx.call.progress, checkpoint: &Forgetful, cancel: &cancel };
+    let progress = ctx.progress();
+    let work = Work { progress: &*progress, checkpoint: &Forgetful, cancel: &cancel };
     let scan = copy::scan(&path(src)?, &wanted, &work).map_err(Error::from)?;
     let probe = probed(&ctx, &path(dst)?)?;
     let missing = shown::shortfalls(&copy::shortfalls(&scan, &probe));
@@ -112,8 +115,8 @@ pub(super) fn shortfalls(context: &NativeCallContext<'_>, src: &str, dst: &str, 
 pub(super) fn roots(context: &NativeCallContext<'_>, src: &str, dst: &str, opts: Map) -> Answer {
     let ctx = Ctx::of(context)?;
     let mut options = Options::new("copy::roots", opts);
-    let expect = options.any("expect").map(|expect| value::describe(&expect));
-    let wanted = options.any("options").and_then(|wanted| wanted.try_cast::<Map>());
+    let expect = options.map("expect")?.map(|expect| value::describe(&expect.into()));
+    let wanted = options.map("options")?;
     options.done()?;
     let (source, dest) = (path(src)?, path(dst)?);
     copy::check_pair(&source, &dest).map_err(Error::from)?;
@@ -130,6 +133,8 @@ pub(super) fn roots(context: &NativeCallContext<'_>, src: &str, dst: &str, opts:
         Err(copy::Error::NotFound { .. }) => None,
         Err(error) => return Err(Error::from(error).into()),
     };
+    ctx.saw(&source, Some(&id));
+    ctx.saw(&dest, there.as_ref());
     let known = |key: &str| expect.as_ref()?.get(key)?.as_str().map(str::parse::<RootId>);
     for (path, key, found) in [(&source, "source", Some(&id)), (&dest, "dest", there.as_ref())] {
         let Some(expected) = known(key).transpose().map_err(Error::from)? else { continue };

@@ -4,6 +4,8 @@
 //! the error, and does nothing else. Required values are positional, everything else is one trailing map in which an
 //! unknown key is an error. Reads return plain maps; what changes something is an [`effect`] inside a step.
 
+pub(crate) mod approve;
+pub(crate) mod branch;
 pub(crate) mod choices;
 pub(crate) mod command;
 pub(crate) mod copy;
@@ -13,10 +15,13 @@ pub(crate) mod error;
 pub(crate) mod flow;
 pub(crate) mod hold;
 pub(crate) mod host;
+pub(crate) mod ledger;
 pub(crate) mod look;
 pub(crate) mod options;
+pub(crate) mod parallel;
 pub(crate) mod paths;
 pub(crate) mod replay;
+pub(crate) mod secret;
 pub(crate) mod step;
 pub(crate) mod tree;
 pub(crate) mod unknown;
@@ -29,6 +34,8 @@ use rhai::{Engine, Shared, exported_module};
 pub(super) fn register(engine: &mut Engine) {
     engine.register_type_with_name::<host::Host>("host");
     unknown::register(engine);
+    secret::register(engine);
+    engine.register_global_module(Shared::new(exported_module!(secret::flow)));
     engine.register_global_module(Shared::new(exported_module!(flow::flow)));
     engine.register_static_module("copy", Shared::new(exported_module!(copy::copy)));
     engine.register_static_module("host", Shared::new(exported_module!(host::host)));

@@ -42,6 +42,14 @@ impl<'a> Options<'a> {
         value.clone().into_string().map(Some).map_err(|_| self.wrong(key, "a text", &value))
     }
 
+    /// A text, or a whole number as text.
+    pub(crate) fn key(&mut self, key: &'static str) -> Result<Option<String>, Error> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        let number = value.as_int().ok().and_then(|number| u64::try_from(number).ok());
+        let text = number.map_or_else(|| value.clone().into_string(), |number| Ok(number.to_string()));
+        text.map(Some).map_err(|_| self.wrong(key, "a text or a whole number of at least 0", &value))
+    }
+
     /// A flag; `false` if it is not given.
     pub(crate) fn flag(&mut self, key: &'static str) -> Result<bool, Error> {
         let Some(value) = self.take(key) else { return Ok(false) };
@@ -82,18 +90,10 @@ impl<'a> Options<'a> {
         value.clone().try_cast::<FnPtr>().map(Some).ok_or_else(|| self.wrong(key, "a closure such as || …", &value))
     }
 
-    /// A map of texts.
-    pub(crate) fn text_map(&mut self, key: &'static str) -> Result<Vec<(String, String)>, Error> {
-        let Some(value) = self.take(key) else { return Ok(Vec::new()) };
-        let pairs = value.read_lock::<Map>().map(|map| {
-            map.iter()
-                .map(|(name, item)| Ok((name.to_string(), item.clone().into_string()?)))
-                .collect::<Result<_, &str>>()
-        });
-        match pairs {
-            Some(Ok(pairs)) => Ok(pairs),
-            _ => Err(self.wrong(key, "a map of texts", &value)),
-        }
+    /// A map of any values.
+    pub(crate) fn map(&mut self, key: &'static str) -> Result<Option<Map>, Error> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        value.clone().try_cast::<Map>().map(Some).ok_or_else(|| self.wrong(key, "a map #{ … }", &value))
     }
 
     /// Any value.
@@ -103,6 +103,8 @@ impl<'a> Options<'a> {
 
     /// Refuses options that nobody asked for.
     pub(crate) fn done(self) -> Result<(), Error> {
+        #[cfg(test)]
+        tests::note(self.function, &self.known);
         let Some(unknown) = self.map.keys().next() else { return Ok(()) };
         let error = Error::new(Kind::Invalid, format!("{} has no option `{unknown}`", self.function));
         Err(match near::hint(unknown, self.known.iter().copied()) {
@@ -121,9 +123,25 @@ pub(crate) fn duration(value: &Dynamic) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::cell::RefCell;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    thread_local! {
+        /// Every option that functions asked for on this thread.
+        static ASKED: RefCell<BTreeMap<String, BTreeSet<&'static str>>> = RefCell::default();
+    }
+
+    pub(super) fn note(function: &str, known: &[&'static str]) {
+        ASKED.with_borrow_mut(|asked| asked.entry(function.to_owned()).or_default().extend(known));
+    }
+
+    /// What `function` asked for so far.
+    pub(crate) fn asked(function: &str) -> BTreeSet<&'static str> {
+        ASKED.with_borrow(|asked| asked.get(function).cloned().unwrap_or_default())
+    }
 
     #[test]
     fn an_unknown_option_names_the_nearest() {

@@ -4,10 +4,20 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind};
+use crate::redact;
 use crate::units::{path_bytes, path_text};
 
-/// A path as scripts write it, on this machine.
+/// A path as scripts write it, on this machine; never the value of a secret, since paths are kept and shown.
 pub(crate) fn path(text: &str) -> Result<PathBuf, Error> {
+    match redact::held(text) {
+        Some(label) => Err(Error::new(Kind::Invalid, format!("a path holds the value of {label}"))
+            .hint("paths are kept in the journal and shown; a value goes to a command in `stdin` or `env`")),
+        None => kept_path(text),
+    }
+}
+
+/// A path that was kept.
+pub(crate) fn kept_path(text: &str) -> Result<PathBuf, Error> {
     if text.is_empty() {
         return Err(Error::new(Kind::Invalid, "a path is empty"));
     }

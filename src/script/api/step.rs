@@ -9,9 +9,11 @@ use super::ctx::{Context, Ctx, Frame, Kept};
 use super::error::{self, Fail, Stop};
 use super::wanted::Wanted;
 use crate::error::{Error, Kind};
-use crate::journal::{Entered, NewStep, Run, StepId, StepKind, StepOutcome};
-use crate::script::outcome::Say;
+use crate::journal::{self, Entered, Level, NewStep, Run, StepId, StepKind, StepOutcome};
+use crate::redact;
+use crate::script::outcome::{ChangedInputs, Question, Say};
 use crate::script::profile::Profile;
+use crate::script::release::HOLDS;
 use crate::script::value;
 use crate::units::show_duration;
 
@@ -74,6 +76,14 @@ pub(super) fn run_with(
     let ctx = Ctx::of(context)?;
     let parent = Ctx::frame();
     let key = key_of(parent.as_ref(), &wanted);
+    if let Some(label) = redact::held(&key) {
+        return Err(Error::new(Kind::Invalid, format!("the name of a step holds the value of {label}"))
+            .hint("names and keys of steps are kept in the journal")
+            .into());
+    }
+    ctx.may_begin(&key, wanted.kind)?;
+    ctx.may_pass(&wanted.name, &key, wanted.kind)?;
+    ctx.ask_for(&key, wanted.kind)?;
     if !ctx.state().seen.insert(key.clone()) {
         return Err(Error::new(Kind::Invalid, format!("a second step of the name `{key}`"))
             .hint("give steps in a loop a key of their own: step(\"name\", #{ key: item.id }, || { … })")
@@ -92,7 +102,8 @@ pub(super) fn run_with(
     }
 }
 
-fn key_of(parent: Option<&Frame>, wanted: &Wanted) -> String {
+/// The key of a step within the one around it.
+pub(super) fn key_of(parent: Option<&Frame>, wanted: &Wanted) -> String {
     let mut key = parent.map(|frame| format!("{}/", frame.key)).unwrap_or_default();
     key.push_str(&wanted.name);
     if let Some(own) = &wanted.key {
@@ -115,7 +126,7 @@ fn live(
     let since = Instant::now();
     let position = context.call_position();
     let text = ctx.library.get().map(|library| library.body(&what.name)).unwrap_or_default();
-    let entered = run.enter(NewStep {
+    let new = NewStep {
         key: key.to_owned(),
         parent: parent.and_then(|frame| frame.step),
         name: wanted.name.clone(),
@@ -126,7 +137,11 @@ fn live(
         source: context.call_source().or_else(|| context.fn_source()).unwrap_or_default().to_owned(),
         line: u32::try_from(position.line().unwrap_or(0)).unwrap_or(0),
         deadline_ms: wanted.deadline.map(|span| now_ms().saturating_add(millis(span))),
-    })?;
+    };
+    let entered = match run.enter(new.clone()) {
+        Err(journal::Error::InputsChanged { was, now, .. }) => changed_inputs(ctx, run, new, *was, &now)?,
+        entered => entered?,
+    };
     let (step, mut number, deadline_ms, mut retry_at_ms) = match entered {
         Entered::Replay { step, result, body_changed } => {
             ctx.say(Say::Replayed { key });
@@ -137,6 +152,7 @@ fn live(
             let result = value::decode(&result);
             keep(context, ctx, wanted, key, Some(step), &result);
             ctx.ended(key, "replayed", false, since);
+            ctx.reached(wanted.goal(), key)?;
             return Ok(result);
         }
         Entered::Rethrow { error, step } => {
@@ -146,13 +162,17 @@ fn live(
         }
         Entered::Run { step, attempt, deadline_ms, retry_at_ms, .. } => (step, attempt, deadline_ms, retry_at_ms),
     };
+    if wanted.release.is_some() {
+        // Before the body: whoever gives the run up must be told even if it dies in the middle.
+        run.event(Level::Info, HOLDS, Some(step), Value::Null)?;
+    }
     loop {
         if let Some(at) = retry_at_ms.take() {
             let left = Duration::from_millis(u64::try_from(at.saturating_sub(now_ms())).unwrap_or(0));
             ctx.say(Say::Line(&format!("step {key} is tried again in {}", show_duration(left))));
-            if let Err(stop) = ctx.cancel().sleep(left) {
+            if let Err(stop) = ctx.pause(left) {
                 run.leave(step, StepOutcome::Interrupted)?;
-                return Err(Error::from(stop).into());
+                return Err(stop);
             }
         }
         ctx.say(Say::Begin { key, attempt: number });
@@ -163,6 +183,7 @@ fn live(
                     keep(context, ctx, wanted, key, Some(step), &result);
                     ctx.ended(key, "done", changed, since);
                     ctx.say(Say::End { key, changed, elapsed_ms: elapsed_ms(since) });
+                    ctx.reached(wanted.goal(), key)?;
                     return Ok(result);
                 }
                 Err(not) => Failed::Native(not_data(not).into()),
@@ -189,6 +210,41 @@ fn live(
         keep_release(context, ctx, wanted, key, step);
         fail(ctx, run, step, key, &error, since)?;
         return Err(failed.into_fail());
+    }
+}
+
+/// Enters a done step whose declared inputs are others now, as the person or the flag says.
+fn changed_inputs(ctx: &Ctx, run: &Run, new: NewStep, was: Value, now: &Value) -> Result<Entered, Fail> {
+    let key = new.key.clone();
+    let ask = |what: &str| {
+        let question = Question {
+            name: key.clone(),
+            summary: format!("its inputs are not what they were when it ran; {what}"),
+            details: vec![format!("it ran with {was}"), format!("it would run with {now}")],
+            dangerous: false,
+        };
+        ctx.call.ask.as_ref().and_then(|ask| ask.ask(&question, &|| false))
+    };
+    let choice = match ctx.call.changed_inputs {
+        ChangedInputs::Ask if ask("run it again?") == Some(true) => ChangedInputs::Redo,
+        ChangedInputs::Ask if ask("keep the result it has?") == Some(true) => ChangedInputs::Keep,
+        choice => choice,
+    };
+    match choice {
+        ChangedInputs::Keep => {
+            ctx.say(Say::Line(&format!("step {key} keeps its result; it ran with {was}, now {now}")));
+            Ok(run.enter(NewStep { inputs: Some(was), ..new })?)
+        }
+        ChangedInputs::Redo => {
+            ctx.say(Say::Line(&format!("step {key} is run again; it ran with {was}, now {now}")));
+            run.redo(&key)?;
+            Ok(run.enter(new)?)
+        }
+        ChangedInputs::Ask | ChangedInputs::Abort => {
+            let error = journal::Error::InputsChanged { key, was: Box::new(was), now: Box::new(now.clone()) };
+            let how = format!("decamp resume {} --on-changed-inputs=keep   (or redo)", run.id().as_str());
+            Err(Stop::Error(Error::from(error).hint(how)).into())
+        }
     }
 }
 
@@ -224,7 +280,14 @@ pub(super) fn attempt(
         cancel = cancel.until(Instant::now() + left);
     }
     let outer = Ctx::frame().is_some();
-    let entered = Ctx::enter(Frame { step, key: key.to_owned(), next_effect: 0, changed: false, cancel });
+    let reads = match wanted.kind {
+        StepKind::Fact => Some("fact"),
+        StepKind::Poll => Some("wait_until"),
+        // A branch is a part of what is around it.
+        StepKind::Branch => Ctx::frame().and_then(|outer| outer.reads),
+        _ => None,
+    };
+    let entered = Ctx::enter(Frame { reads, ..Frame::new(step, key, cancel) });
     let result = body(&Memory { deadline_ms, step });
     let changed = Ctx::with_frame(|frame| frame.changed).unwrap_or(false);
     drop(entered);
@@ -236,7 +299,7 @@ pub(super) fn attempt(
 
 impl Failed {
     /// The failure, if the step failed; none if the script was ended from outside.
-    fn error(&self) -> Option<Error> {
+    pub(super) fn error(&self) -> Option<Error> {
         match self {
             Self::Rhai(error) => match error.unwrap_inner() {
                 rhai::EvalAltResult::ErrorTerminated(..) => None,

@@ -6,21 +6,23 @@ use std::sync::Arc;
 use rhai::{Map, NativeCallContext};
 use serde_json::{Value, json};
 
-use super::choices::{jobs, losses, max_delete};
+use super::choices::{jobs, losses, max_delete, max_rate};
 use super::ctx::Ctx;
 use super::effect::{Effect, Planned, Unfinished};
 use super::error::Fail;
-use super::hold::{claim_root, lease};
+use super::hold::{Writing, claim_root, lease, lease_root, whole};
+use super::ledger::Ledger;
 use super::options::Options;
-use super::paths::{path, text};
+use super::paths::{kept_path, path, text};
 use crate::copy::exclude::Exclude;
 use crate::copy::identity::RootId;
 use crate::copy::options::{self as engine, Equality, Foreign, MaxDelete};
 use crate::copy::report::Report;
 use crate::copy::{self, Work};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Exit, Kind};
 use crate::journal::Class;
 use crate::progress::{Checkpoint, Forgetful};
+use crate::rate::MaxRate;
 use crate::report::json as shown;
 use crate::script::profile::Profile;
 use crate::script::value;
@@ -32,12 +34,17 @@ type Answer = Result<Value, Fail>;
 pub(super) struct Pass {
     pub(super) engine: engine::Options,
     request: Value,
+    max_rate: MaxRate,
     /// A pass after another of the same run.
     again: bool,
 }
 
 pub(super) fn pass_options(opts: Map) -> Result<Pass, Error> {
-    let request = value::encode(&opts.clone().into(), "opts").map_err(super::step::not_data)?;
+    let mut request = value::encode(&opts.clone().into(), "opts").map_err(super::step::not_data)?;
+    if let Some(request) = request.as_object_mut() {
+        // How fast is not part of what: a script may slow down and still take up an effect that is in doubt.
+        request.shift_remove("max_rate");
+    }
     let mut options = Options::new("copy::tree", opts);
     let delete = options.flag("delete")?;
     let limit = match options.any("max_delete") {
@@ -58,9 +65,9 @@ pub(super) fn pass_options(opts: Map) -> Result<Pass, Error> {
             );
         }
     };
-    let expect = match options.any("roots") {
+    let expect = match options.map("roots")? {
         None => None,
-        Some(roots) => expected(&value::describe(&roots))?,
+        Some(roots) => expected(&value::describe(&roots.into()))?,
     };
     let engine = engine::Options {
         delete,
@@ -77,8 +84,9 @@ pub(super) fn pass_options(opts: Map) -> Result<Pass, Error> {
         ..engine::Options::default()
     };
     let again = options.flag("again")?;
+    let max_rate = max_rate(&mut options)?;
     options.done()?;
-    Ok(Pass { engine, request, again })
+    Ok(Pass { engine, request, max_rate, again })
 }
 
 fn expected(roots: &Value) -> Result<Option<(RootId, RootId)>, Error> {
@@ -90,11 +98,16 @@ fn expected(roots: &Value) -> Result<Option<(RootId, RootId)>, Error> {
 /// `copy::tree(src, dst, opts)`.
 pub(super) fn copy(context: &NativeCallContext<'_>, src: &str, dst: &str, opts: Map) -> Answer {
     let ctx = Ctx::of(context)?;
-    let pass = pass_options(opts)?;
+    let mut pass = pass_options(opts)?;
+    pass.engine.rate = ctx.rate.below(pass.max_rate.0);
     let (source, dest) = (path(src)?, path(dst)?);
+    for root in [&source, &dest] {
+        ctx.saw(root, copy::root_id(root).ok().as_ref());
+    }
     let cancel = ctx.cancel();
-    let store = progress_store(&ctx)?;
-    let work = Work { progress: &*ctx.call.progress, checkpoint: &*store, cancel: &cancel };
+    let store = progress_store(&ctx, &dest)?;
+    let progress = ctx.progress();
+    let work = Work { progress: &*progress, checkpoint: &*store, cancel: &cancel };
     if pass.engine.dry_run {
         let report = copy::tree(&source, &dest, &pass.engine, &work).map_err(Error::from)?;
         let (would, dest_entries) = (report.deleted, report.dest_entries);
@@ -123,6 +136,7 @@ pub(super) fn copy(context: &NativeCallContext<'_>, src: &str, dst: &str, opts: 
         happened: Value::Null,
     };
     let plan = || {
+        let certainty = to_be_there(&ctx, &dest)?;
         if pass.again {
             let nothing = Report { planned: true, ..Report::default() };
             let summary = "what has changed until then".to_owned();
@@ -138,17 +152,47 @@ pub(super) fn copy(context: &NativeCallContext<'_>, src: &str, dst: &str, opts: 
         }
         Ok(Planned {
             result: shown::report(&report),
-            certainty: "exact",
+            certainty,
             changes: Some(changes(&report)),
             summary: summary(&report),
         })
     };
     let act = || {
         claim_root(&ctx, &dest, pass.engine.expect.as_ref().map(|(_, dest)| dest))?;
+        let kept = match &pass.engine.foreign {
+            Foreign::Backup(dir) => Some(dir.as_path()),
+            Foreign::Refuse | Foreign::Allow => None,
+        };
+        let _writing = Writing::begin(&ctx, kept.into_iter().chain([dest.as_path()]))?;
         let report = copy::tree(&source, &dest, &pass.engine, &work).map_err(Error::from)?;
         Ok::<_, Unfinished>((shown::report(&report), changes(&report)))
     };
     ctx.effect(effect, plan, act)
+}
+
+/// How certain a plan is that the destination is there by then: a missing one is made by an earlier `copy::root` of the
+/// plan, or perhaps by an earlier command.
+///
+/// # Errors
+/// `not_found`, as the run would fail.
+fn to_be_there(ctx: &Ctx, dest: &Path) -> Result<&'static str, Error> {
+    let missing = match copy::root_id(dest) {
+        Err(error @ copy::Error::NotFound { .. }) => error,
+        found => return Ok(found.map(|_| "exact")?),
+    };
+    let state = ctx.state();
+    if state.planned_roots.contains(&place(dest)) {
+        return Ok("exact");
+    }
+    if state.plan.iter().any(|item| item.function == "host.exec") {
+        return Ok("maybe");
+    }
+    Err(Error::from(missing).hint("make it in a step before: copy::root(…)").exit(Exit::Failed))
+}
+
+/// The path by which a directory of a plan is known, however it is written.
+fn place(path: &Path) -> std::path::PathBuf {
+    whole(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
 }
 
 fn changes(report: &Report) -> bool {
@@ -167,10 +211,10 @@ fn summary(report: &Report) -> String {
     )
 }
 
-/// Where the engine remembers: the run's own store, or nowhere.
-pub(super) fn progress_store(ctx: &Ctx) -> Result<Arc<dyn Checkpoint>, Fail> {
+/// Where the engine remembers: the run's own store, in the part for this destination, or nowhere.
+fn progress_store(ctx: &Ctx, dest: &Path) -> Result<Arc<dyn Checkpoint>, Fail> {
     match (&ctx.run, ctx.profile()) {
-        (Some(run), Profile::Live) => Ok(Arc::new(run.progress()?)),
+        (Some(run), Profile::Live) => Ok(Arc::new(Ledger::of(run.progress()?, dest))),
         _ => Ok(Arc::new(Forgetful)),
     }
 }
@@ -179,6 +223,9 @@ pub(super) fn progress_store(ctx: &Ctx) -> Result<Arc<dyn Checkpoint>, Fail> {
 pub(super) fn make_root(context: &NativeCallContext<'_>, dst: &str) -> Answer {
     let ctx = Ctx::of(context)?;
     let dest = path(dst)?;
+    if ctx.profile() == Profile::Live {
+        lease_root(&ctx, &dest)?;
+    }
     let effect = Effect {
         function: "copy::root",
         target: text(&dest),
@@ -198,6 +245,9 @@ pub(super) fn make_root(context: &NativeCallContext<'_>, dst: &str) -> Answer {
     };
     let plan = || {
         let missing = dest.symlink_metadata().is_err();
+        if missing {
+            ctx.state().planned_roots.insert(place(&dest));
+        }
         let summary = if missing { "to be made" } else { "is there" };
         Ok(Planned { result: result(missing), certainty: "exact", changes: Some(missing), summary: summary.into() })
     };
@@ -212,12 +262,12 @@ pub(super) fn make_root(context: &NativeCallContext<'_>, dst: &str) -> Answer {
 /// Puts back what `copy::tree` and `copy::root` did, from what they recorded; lines for people about what was left.
 pub(crate) fn undo(ctx: &Ctx, recorded: &Value) -> Result<Vec<String>, Fail> {
     let field = |key: &str| recorded.get(key).and_then(Value::as_str);
-    let dest = path(field("dst").unwrap_or_default())?;
+    let dest = kept_path(field("dst").unwrap_or_default())?;
     if field("native") == Some("copy::root") {
         return undo_root(ctx, &dest, recorded.get("existed") == Some(&Value::Bool(true)));
     }
-    let source = path(field("src").unwrap_or_default())?;
-    let backup = field("backup").map(path).transpose()?;
+    let source = kept_path(field("src").unwrap_or_default())?;
+    let backup = field("backup").map(kept_path).transpose()?;
     let root = field("root").map(str::parse::<RootId>).transpose().map_err(Error::from)?;
     if dest.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
         // Removed by an undo before this one, or by somebody else: there is nothing to take back any more.
@@ -225,9 +275,10 @@ pub(crate) fn undo(ctx: &Ctx, recorded: &Value) -> Result<Vec<String>, Fail> {
         return Ok(lost.into_iter().collect());
     }
     claim_root(ctx, &dest, root.as_ref())?;
-    let store = progress_store(ctx)?;
+    let store = progress_store(ctx, &dest)?;
     let cancel = ctx.cancel();
-    let work = Work { progress: &*ctx.call.progress, checkpoint: &*store, cancel: &cancel };
+    let progress = ctx.progress();
+    let work = Work { progress: &*progress, checkpoint: &*store, cancel: &cancel };
     let undone = copy::undo(&dest, &source, backup.as_deref(), root.as_ref(), &work).map_err(Error::from)?;
     let mut lines: Vec<String> =
         undone.named.iter().map(|(path, why)| format!("{}: left: {why}", path_text(path))).collect();

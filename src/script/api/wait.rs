@@ -1,4 +1,4 @@
-//! What the flow functions do beyond running a step: waiting, asking, marking the point of no return.
+//! What the flow functions do beyond running a step: waiting, marking the point of no return, noting.
 
 use std::time::{Duration, Instant};
 
@@ -6,14 +6,16 @@ use rhai::{Dynamic, FnPtr, Map, NativeCallContext};
 use serde_json::{Value, json};
 
 use super::ctx::Ctx;
-use super::error::{Fail, Stop};
+use super::error::Fail;
 use super::options::{self, Options};
 use super::step::{self, Body, Failed, Memory};
 use super::wanted::Wanted;
-use crate::error::{Error, Exit, Kind};
+use crate::error::{Error, Kind};
+use crate::journal::key::side_by_side;
 use crate::journal::{Level, StepKind};
-use crate::script::outcome::{PlanItem, Question, Say};
+use crate::script::outcome::Say;
 use crate::script::profile::Profile;
+use crate::script::secret::Secret;
 use crate::script::value;
 use crate::units::show_duration;
 
@@ -45,7 +47,7 @@ pub(super) fn wait_until(
     let ctx = Ctx::of(context)?;
     let mut options = Options::new("wait_until", opts);
     let mut wanted = Wanted::plain(name, StepKind::Poll)?;
-    wanted.key = options.text("key")?;
+    wanted.key = options.key("key")?;
     let timeout = options.duration("timeout")?;
     let every = options.duration("every")?.unwrap_or(Duration::from_secs(5)).max(Duration::from_millis(10));
     options.done()?;
@@ -79,64 +81,9 @@ pub(super) fn wait_until(
                 ctx.say(Say::Line(&format!("waiting for {name}, at most {} more", show_duration(end - now))));
             }
             let pause = every.min(end - now);
-            ctx.cancel().sleep(pause).map_err(|stop| Failed::Native(Error::from(stop).into()))?;
+            ctx.pause(pause).map_err(Failed::Native)?;
         }
     })
-}
-
-/// `approve(name, opts)`.
-pub(super) fn approve(context: &NativeCallContext<'_>, name: &str, opts: Map) -> Result<(), Fail> {
-    let ctx = Ctx::of(context)?;
-    let mut options = Options::new("approve", opts);
-    let wanted = Wanted::plain(name, StepKind::Approval)?;
-    let summary = options.text("summary")?.unwrap_or_else(|| name.to_owned());
-    let details = options.texts("show")?;
-    options.done()?;
-    if ctx.profile() == Profile::Plan {
-        let key = Ctx::frame().map(|frame| frame.key).unwrap_or_default();
-        ctx.state().plan.push(PlanItem {
-            step: key,
-            function: "approve".into(),
-            target: name.to_owned(),
-            certainty: "exact",
-            changes: None,
-            summary: format!("needs --approve {name}: {summary}"),
-            data: json!({ "name": name, "granted": ctx.call.approve.iter().any(|given| given == name) }),
-        });
-        return Ok(());
-    }
-    let question = Question { name: name.to_owned(), summary, details };
-    let _approved = step::run_with(context, wanted, &Body::default(), &|memory: &Memory| {
-        decide(&ctx, &question, memory).map_err(Failed::Native)
-    })?;
-    Ok(())
-}
-
-fn decide(ctx: &Ctx, question: &Question, memory: &Memory) -> Result<Dynamic, Fail> {
-    let name = question.name.as_str();
-    let (Some(run), Some(step)) = (&ctx.run, memory.step) else { return Ok(Dynamic::UNIT) };
-    if run.granted(name)?.is_some() {
-        return Ok(Dynamic::UNIT);
-    }
-    let by = super::super::operator();
-    if ctx.call.approve.iter().any(|given| given == name) {
-        run.grant(name, "flag", &by)?;
-        return Ok(Dynamic::UNIT);
-    }
-    run.ask(name, step, json!({ "summary": question.summary, "details": question.details }))?;
-    match ctx.call.ask.as_ref().and_then(|ask| ask.ask(question)) {
-        Some(true) => {
-            run.grant(name, "prompt", &by)?;
-            Ok(Dynamic::UNIT)
-        }
-        Some(false) => Err(Error::new(Kind::Denied, format!("`{name}` was not approved")).into()),
-        None => Err(Stop::Error(
-            Error::new(Kind::Denied, format!("waiting for the approval `{name}`: {}", question.summary))
-                .hint(format!("decamp resume {} --approve {name}", run.id().as_str()))
-                .exit(Exit::Approval),
-        )
-        .into()),
-    }
 }
 
 /// `pivot(name)`.
@@ -149,8 +96,10 @@ pub(super) fn pivot(context: &NativeCallContext<'_>, name: &str) -> Result<(), F
         }
         Ok(Dynamic::UNIT)
     })?;
+    let pivot = Ctx::frame().map(|frame| format!("{}/", frame.key)).unwrap_or_default() + name;
     let mut state = ctx.state();
-    state.releases.clear();
+    // What other branches hold has nothing to do with this one's point of no return.
+    state.releases.retain(|kept| side_by_side(&kept.key, &pivot));
     state.pivot = Some(name.to_owned());
     Ok(())
 }
@@ -177,7 +126,7 @@ pub(super) fn sleep(context: &NativeCallContext<'_>, time: &Dynamic) -> Result<(
     if matches!(ctx.profile(), Profile::Plan | Profile::Replay) {
         return Ok(());
     }
-    ctx.cancel().sleep(span).map_err(|stop| Error::from(stop).into())
+    ctx.pause(span)
 }
 
 /// `is_plan()`.
@@ -187,6 +136,11 @@ pub(super) fn is_plan(context: &NativeCallContext<'_>) -> Result<bool, Fail> {
 
 /// `assert_eq(left, right)`.
 pub(super) fn assert_eq(left: &Dynamic, right: &Dynamic) -> Result<(), Fail> {
+    if left.is::<Secret>() || right.is::<Secret>() {
+        return Err(Error::new(Kind::Invalid, "assert_eq would show what it compares")
+            .hint("compare secrets with ==")
+            .into());
+    }
     let (left, right) = (value::describe(left), value::describe(right));
     if left == right {
         return Ok(());

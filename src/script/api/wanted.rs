@@ -57,12 +57,33 @@ impl Wanted {
         Ok(Self { name: name.to_owned(), kind, key, undo, release, inputs, retry: Retry::NEVER, deadline })
     }
 
+    /// The name by which `--until` may mean it; a branch has the name of its group.
+    pub(super) fn goal(&self) -> &str {
+        if self.kind == StepKind::Branch { "" } else { &self.name }
+    }
+
+    /// The branch `key` of a `parallel` inside a step.
+    pub(super) fn branch(name: &str, key: &str) -> Self {
+        let (undo, release, inputs, deadline) = (None, None, None, None);
+        let key = Some(key.to_owned());
+        Self {
+            name: name.to_owned(),
+            kind: StepKind::Branch,
+            key,
+            undo,
+            release,
+            inputs,
+            retry: Retry::NEVER,
+            deadline,
+        }
+    }
+
     /// The options every step has; those of one function alone are taken by that function first.
     pub(super) fn options(mut self, options: &mut Options<'_>) -> Result<Self, Error> {
-        self.key = options.text("key")?;
+        self.key = options.key("key")?;
         self.deadline = options.duration("deadline")?;
         if let Some(inputs) = options.any("inputs") {
-            self.inputs = Some(value::encode(&inputs, "inputs").map_err(not_data)?);
+            self.inputs = Some(value::encode_inputs(&inputs, "inputs").map_err(not_data)?);
         }
         self.retry.retries = options.count("retries")?.unwrap_or(0);
         if let Some(base) = options.duration("base")? {

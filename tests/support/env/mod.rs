@@ -208,7 +208,8 @@ impl Decamp {
         Running::start(command, self.stdin.clone())
     }
 
-    fn command(&self) -> Command {
+    /// The command itself, for a test that starts it in its own way.
+    pub(crate) fn command(&self) -> Command {
         let mut words: Vec<&OsStr> = Vec::new();
         let user = self.user.map(|id| [format!("--reuid={id}"), format!("--regid={id}")]);
         if let Some([uid, gid]) = &user {
