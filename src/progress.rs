@@ -11,12 +11,41 @@ pub enum Event<'a> {
     Total { entries: u64, bytes: u64 },
     /// So much more is done since the last such event.
     Advance { entries: u64, bytes: u64 },
+    /// So many workers are at it, and have done so many more operations (about one request to a file system each) since
+    /// the last such event. `held`: why there are no more workers; `None`: there will be, if that makes the work faster.
+    Workers { running: usize, operations: u64, held: Option<Held> },
     /// One entry could not be handled; the engine goes on with the others and counts it in its report.
     Failed { path: &'a [u8], error: &'a str },
     /// How many bytes a second may be moved from here on; `None`: as many as can be.
     Limit(Option<u64>),
     /// Something an operator should know, and that is not an error.
     Notice { path: &'a [u8], text: &'a str },
+}
+
+/// Why an engine has no more workers than it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// The user gave the number.
+    Given,
+    /// More were not faster.
+    NoGain,
+    /// No more may be: of the engine, of open files, or because other trees are worked on beside this one.
+    Limit,
+    /// There was nothing to give to more of them.
+    Idle,
+}
+
+impl Held {
+    /// The name in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Given => "given",
+            Self::NoGain => "no-gain",
+            Self::Limit => "limit",
+            Self::Idle => "idle",
+        }
+    }
 }
 
 /// Receives events; called from many threads, must not block for long.

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test says what it counted or skipped")]
 
 mod architecture;
+mod bench;
 mod cli;
 mod copy;
 mod journal;

@@ -54,6 +54,10 @@ pub(crate) struct Args {
     #[arg(long, short = 'n')]
     dry_run: bool,
 
+    /// Look at the attributes and ACLs of every entry, whatever earlier copies have proved
+    #[arg(long)]
+    no_cache: bool,
+
     #[command(flatten)]
     rate: super::rate::RateFlag,
 
@@ -77,6 +81,7 @@ pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
         foreign: args.backup_dir.map_or(Foreign::Allow, Foreign::Backup),
         dry_run: args.dry_run,
         rate: Rate::new(max_rate),
+        recall: if args.no_cache { None } else { cache(ctx) },
         ..Options::default()
     };
     copy::check_pair(&args.src, &args.dst)?;
@@ -107,6 +112,11 @@ pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
     })?;
     ctx.result(|| human::report(&report, ctx.out), || json::report(&report));
     Ok(verdict(&report))
+}
+
+/// Where it is kept what copies by hand have proved. One for which there is no place does without.
+fn cache(ctx: &Ctx) -> Option<PathBuf> {
+    ctx.state_dir().ok().map(|dir| dir.join("copies"))
 }
 
 fn verdict(report: &Report) -> Exit {
@@ -158,7 +168,9 @@ fn count_root(report: &mut Report) {
 }
 
 /// Refuses what the destination cannot hold, then copies. The source is counted first where the destination is empty
-/// (it must have room for all of it, and the bar knows where it will end) or leaves a doubt about what it can hold.
+/// (it must have room for all of it, and the bar knows where it will end) or leaves a doubt about what it can hold. A
+/// destination that holds everything, and has more space than the source's whole file system takes, needs no sizes:
+/// of a large tree names and types are counted then, and nothing else is asked.
 fn preflight_and_copy(
     src: &Path,
     dst: &Path,
@@ -176,14 +188,22 @@ fn preflight_and_copy(
     if certain && !empty {
         return Ok(copy::tree(src, dst, options, work)?);
     }
-    let scan = ScanOptions {
+    let taken = if certain { copy::usage(src)? } else { None };
+    let roomy = taken.filter(|taken| taken.fits(probe));
+    let mut scan = ScanOptions {
+        quick: roomy.is_some(),
         content: false,
         xattrs: [probe.xattr, probe.acl, probe.capability].iter().any(|able| *able != Some(true)),
         exclude: options.exclude.clone(),
         one_file_system: options.one_file_system,
         jobs: options.jobs,
     };
-    let found = copy::scan(src, &scan, work)?;
+    let mut found = copy::scan(src, &scan, work)?;
+    if scan.quick && found.names_only > 0 && found.mounts > 0 && !scan.one_file_system {
+        // What is mounted there takes space of its own.
+        scan.quick = false;
+        found = copy::scan(src, &scan, work)?;
+    }
     let refused: Vec<Shortfall> = copy::shortfalls(&found, probe)
         .into_iter()
         .filter(|shortfall| match shortfall.loss {
@@ -197,8 +217,13 @@ fn preflight_and_copy(
     if !refused.is_empty() {
         return Err(cannot_hold(&refused));
     }
-    let progress =
-        Expecting { to: work.progress, entries: found.counts.entries(), bytes: found.bytes.min(found.disk_bytes) };
+    let bytes = match roomy.filter(|_| found.names_only > 0) {
+        Some(taken) if taken.whole => taken.bytes,
+        // Not known, and not worth asking every file.
+        Some(_) => 0,
+        None => found.bytes.min(found.disk_bytes),
+    };
+    let progress = Expecting { to: work.progress, entries: found.counts.entries(), bytes };
     Ok(copy::tree(src, dst, options, &Work { progress: &progress, ..*work })?)
 }
 

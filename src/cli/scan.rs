@@ -32,6 +32,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
     let options = ScanOptions {
+        quick: false,
         content: args.content,
         xattrs: args.xattrs,
         exclude: args.walk.patterns()?,

@@ -27,6 +27,8 @@ pub(super) struct Setter<'a> {
 pub(super) enum Known<'a> {
     /// This process has just made it, and no attribute can have been inherited.
     Fresh,
+    /// As `Fresh`, and it has the wanted owner already, and this mode.
+    Ready { mode: u32 },
     /// This process has just made it, and attributes may have been inherited.
     Inherited,
     /// It is like this.
@@ -34,6 +36,21 @@ pub(super) enum Known<'a> {
 }
 
 impl Setter<'_> {
+    /// The mode to make a new file with so that it need not be changed later; `None` if it must be: `umask` takes
+    /// something from it, the owner it will have decides about it, or who made the file could not set its attributes.
+    ///
+    /// For a directory that only the maker can enter: elsewhere a mode must not come before its owner.
+    pub(super) fn mode_to_make(&self, wanted: &Meta, umask: u32) -> Option<u32> {
+        let mode = wanted.mode & 0o777;
+        let workable = self.creator.0 == 0 || mode & 0o600 == 0o600;
+        (workable && mode & umask == 0 && !self.rules.any_owner).then_some(mode)
+    }
+
+    /// Gives a file that is still empty to whom it will belong.
+    pub(super) fn give(&self, target: Target<'_>, wanted: &Meta) -> Result<(), Trouble> {
+        if self.creator == (wanted.uid, wanted.gid) { Ok(()) } else { self.chown(target, wanted) }
+    }
+
     /// Makes `target` like `wanted`, and reads it back. `xattrs` of `None` leaves attributes alone; an existing entry
     /// loses those it should not have.
     pub(super) fn apply(
@@ -46,6 +63,7 @@ impl Setter<'_> {
     ) -> Result<Meta, Trouble> {
         let old_owner = match known {
             Known::Fresh | Known::Inherited => self.creator,
+            Known::Ready { .. } => (wanted.uid, wanted.gid),
             Known::Is(meta) => (meta.uid, meta.gid),
         };
         let moved = old_owner != (wanted.uid, wanted.gid);
@@ -53,7 +71,7 @@ impl Setter<'_> {
             self.chown(target, wanted)?;
         }
         let present = match (xattrs, known) {
-            (None, _) | (_, Known::Fresh) => Xattrs::new(),
+            (None, _) | (_, Known::Fresh | Known::Ready { .. }) => Xattrs::new(),
             _ => xattr::read(target, scratch).map_err(Trouble::dest("list the attributes of"))?,
         };
         if let Some(xattrs) = xattrs {
@@ -69,7 +87,8 @@ impl Setter<'_> {
         }
         let mut now = match known {
             Known::Is(meta) if !moved && xattrs.is_none_or(|list| *list == present) => *meta,
-            // The mode of a new entry is never the final one, and most other changes can change the mode.
+            Known::Ready { mode } if xattrs.is_none_or(Xattrs::is_empty) => Meta { mode, ..*wanted },
+            // The mode of another new entry is not the final one, and most other changes can change the mode.
             _ => Meta { mode: u32::MAX, ..*wanted },
         };
         if now.mode != wanted.mode && wanted.kind != Kind::Link {

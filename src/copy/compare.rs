@@ -12,6 +12,7 @@ use std::time::Instant;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
+use super::children::{Child, Children};
 use super::claim;
 use super::decide::Rules;
 use super::differ::differ;
@@ -22,7 +23,7 @@ use super::hand::count_kind;
 use super::identity::open_root;
 use super::listing::{Buffer, Listing};
 use super::options::{CompareOptions, Content, Loss};
-use super::pool::{self, Child, Children, Job};
+use super::pool::{self, Job};
 use super::report::{Comparison, NAMED, Side};
 use super::side::{self, More, Reader, Seen, Unread, Voice, look};
 use super::sys::xattr;
@@ -63,7 +64,7 @@ pub fn compare(left: &Path, right: &Path, options: &CompareOptions, work: &Work)
     let budget = Budget::of_process();
     let pair = Pair::new(Some(left_fd), Some(right_fd), &budget);
     let first = Dir::new(None, c"".into(), (Some(left_meta), Some(right_meta)), pair, 0);
-    pool::run(&job, first, &budget, work.cancel, options.jobs, &done)?;
+    pool::run(&job, first, &budget, work, options.jobs, &done)?;
     let (mut report, sums) = job.total.into_inner().unwrap_or_else(PoisonError::into_inner);
     [report.left.digest, report.right.digest] = sums.map(Sum::to_hex);
     report.elapsed = began.elapsed();
@@ -525,6 +526,8 @@ impl<'a> Comparing<'a> {
         worker.sums[index].add(&self.fields.record(path, meta, target, &more.xattrs, content));
         if index == 0 {
             worker.voice.advance(1, 0);
+        } else {
+            worker.voice.looked();
         }
     }
 

@@ -5,32 +5,30 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, SeekFrom};
+use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use super::apply::Known;
+use super::children::{Child, Children};
 use super::dir::{Dir, FAILED, IMAGED, IN_THE_WAY, NEW, OURS, PROTECTED, Pair, TOUCHED};
-use super::entry::{Batch, Here};
+use super::entry::Inherits;
 use super::error::Error;
 use super::filter::Filter;
-use super::hand::{Hand, Outcome, count_kind};
+use super::hand::{Hand, Outcome};
 use super::ledger::Records;
 use super::listing::Listing;
-use super::pool::{Child, Children, Job};
-use super::sys::xattr::{self, ACL_DEFAULT};
+use super::pool::Job;
+use super::sys::xattr;
 use super::sys::{self, Kind, Meta, Target};
 use super::tree::Pass;
 use super::trouble::Trouble;
 
-/// So many entries are looked at, recorded as intended, made, and recorded as made.
-const BATCH: usize = 512;
-
 /// Bits of a child.
 pub(super) const LEFT: u8 = 1;
 pub(super) const RIGHT: u8 = 2;
-const MADE: u8 = 4;
+pub(super) const MADE: u8 = 4;
 pub(super) const BY_RUN: u8 = 8;
-const REPLACED: u8 = 16;
+pub(super) const REPLACED: u8 = 16;
 pub(super) const WAY: u8 = 32;
 
 /// A directory took the place of something else in this pass.
@@ -73,7 +71,7 @@ pub(super) struct Cursor {
     pub left_more: bool,
     pub right: Right,
     pub records: Records,
-    pub inherits: bool,
+    pub inherits: Inherits,
     pub streaming: bool,
     pub chunk: u32,
 }
@@ -308,9 +306,11 @@ impl<'a> Hand<'a> {
         }
         self.read_left(dir, left, right, cursor)?;
         cursor.streaming = cursor.left_more;
+        if dir.is(NEW) && dir.parent.is_some() {
+            cursor.inherits = Inherits::nothing();
+        }
         if let Some(right) = right.filter(|_| !dir.is(NEW)) {
             self.open_up(dir, right)?;
-            cursor.inherits = xattr::has(Target::Fd(right), ACL_DEFAULT).map_err(Trouble::dest("read the ACL of"))?;
             cursor.right = Right::ByName;
             if !cursor.left_more {
                 let mut listing = Listing::default();
@@ -378,205 +378,38 @@ impl<'a> Hand<'a> {
         Ok(())
     }
 
-    /// Looks at a batch of entries on both sides, then makes the destination right.
-    fn batch(
-        &mut self,
-        dir: &Arc<Dir>,
-        left: BorrowedFd<'_>,
-        right: Option<BorrowedFd<'_>>,
-        cursor: &mut Cursor,
-        found: &mut Children,
-    ) -> Result<(), Trouble> {
-        let end = (cursor.next + BATCH).min(cursor.order.len());
-        let mut items: Vec<(u32, Meta, Option<Meta>)> = Vec::with_capacity(end - cursor.next);
-        for place in cursor.next..end {
-            let at = cursor.order[place];
-            let name = cursor.left.name(&cursor.left.items[at as usize]);
-            let looked = sys::stat_at(left, name)
-                .map_err(Trouble::source("stat"))
-                .and_then(|meta| Ok((meta, look_right(&mut cursor.right, right, name)?)));
-            match looked {
-                Ok((meta, right_meta)) => {
-                    count_kind(&mut self.tally.listed, meta.kind);
-                    if right_meta.is_some() && matches!(cursor.right, Right::ByName) {
-                        self.tally.dest_entries += 1;
-                    }
-                    items.push((at, meta, right_meta));
-                }
-                Err(trouble) => {
-                    count_kind(&mut self.tally.listed, cursor.left.items[at as usize].kind);
-                    let outcome = self.trouble(dir, name.to_bytes(), trouble).map_err(Trouble::Stop)?;
-                    self.settle(outcome);
-                }
-            }
-        }
-        cursor.next = end;
-        let keeps = self.pass.ledger.keeps && !self.pass.options.dry_run;
-        let path = if keeps || self.pass.backup.is_some() { dir.path() } else { Vec::new() };
-        let chunk = cursor.chunk;
-        let mut intended = false;
-        if keeps {
-            // A name that is free, or will be: nothing that has it now can be taken for what is made under it.
-            let free = |left: &Meta, right: &Option<Meta>| {
-                right.as_ref().is_none_or(|right| (right.kind == Kind::Dir) != (left.kind == Kind::Dir))
-            };
-            let new = items.iter().filter(|(_, meta, right)| free(meta, right) && meta.kind != Kind::Socket);
-            let new: Vec<&[u8]> = new.map(|(at, ..)| cursor.left.bytes(&cursor.left.items[*at as usize])).collect();
-            if let (false, Some(right)) = (new.is_empty(), right) {
-                self.image(dir, right)?;
-                self.pass.ledger.intend(&path, chunk, &new)?;
-                intended = true;
-            }
-        }
-        let here = Here { dir, left, right, path: &path, records: &cursor.records, inherits: cursor.inherits };
-        let mut batch = Batch::default();
-        let mut result = Ok(());
-        for (at, meta, right_meta) in &items {
-            let name = cursor.left.name(&cursor.left.items[*at as usize]);
-            let handled = self.pass.work.cancel.check().map_err(Error::from).and_then(|()| {
-                if meta.kind == Kind::Dir {
-                    self.directory(&here, name, meta, right_meta.as_ref(), &mut batch, found)
-                } else {
-                    let outcome = self.entry(&here, name, meta, right_meta.as_ref(), &mut batch)?;
-                    if outcome == Outcome::Deferred || outcome == Outcome::Updated {
-                        self.count_way(name, right_meta.as_ref(), found);
-                    }
-                    self.settle(outcome);
-                    Ok(())
-                }
-            });
-            if let Err(error) = handled {
-                result = Err(Trouble::Stop(error));
-                break;
-            }
-        }
-        if keeps {
-            // What was made is recorded even if the pass ends here.
-            self.pass.keep(&path, chunk, &batch, intended && result.is_ok())?;
-            cursor.chunk += u32::from(intended || !batch.made.is_empty());
-        }
-        result
-    }
-
-    /// A directory in the way of something else is counted with what would be deleted.
-    fn count_way(&mut self, name: &CStr, right: Option<&Meta>, found: &mut Children) {
-        if self.pass.options.delete
-            && let Some(right) = right
-            && right.kind == Kind::Dir
-        {
-            found.push(name, RIGHT | WAY, right.ino);
-        }
-    }
-
-    /// A subdirectory of the source: makes it, or finds it, and puts it on offer.
-    fn directory(
-        &mut self,
-        here: &Here<'_>,
-        name: &CStr,
-        left: &Meta,
-        right: Option<&Meta>,
-        batch: &mut Batch,
-        found: &mut Children,
-    ) -> Result<(), Error> {
-        match self.try_directory(here, name, left, right, batch) {
-            Ok((bits, ino)) => found.push(name, bits, ino),
-            Err(trouble) => {
-                let outcome = self.trouble(here.dir, name.to_bytes(), trouble)?;
-                self.settle(outcome);
-            }
-        }
-        Ok(())
-    }
-
-    fn try_directory(
-        &mut self,
-        here: &Here<'_>,
-        name: &CStr,
-        left: &Meta,
-        right: Option<&Meta>,
-        batch: &mut Batch,
-    ) -> Result<(u8, u64), Trouble> {
-        let dry = self.pass.options.dry_run;
-        if let Some(right) = right
-            && right.kind == Kind::Dir
-        {
-            let ours = self.is_ours(here, name, right)?;
-            let by_run = ours || here.records.begun(name.to_bytes(), right.ino);
-            if by_run && !ours {
-                batch.add(name, right, left);
-            }
-            return Ok((LEFT | RIGHT | if by_run { BY_RUN } else { 0 }, right.ino));
-        }
-        let mut replaced = 0;
-        if let Some(right) = right {
-            replaced = REPLACED;
-            self.permit(here, name, right)?;
-            if !dry && let Some(to) = here.right {
-                self.image_dir(here)?;
-                let aside = std::mem::take(&mut self.aside) && self.set_aside(here, name, right, false)?.is_some();
-                if !aside {
-                    let held = self.hold(here, name, right)?;
-                    sys::unlink(to, name).map_err(Trouble::dest("remove"))?;
-                    self.note_inode(held, batch);
-                }
-            }
-        }
-        let Some(to) = here.right.filter(|_| !dry) else { return Ok((LEFT | MADE | replaced, 0)) };
-        here.dir.set(TOUCHED);
-        rustix::fs::mkdirat(to, name, Mode::from_raw_mode(0o700)).map_err(Trouble::dest("make"))?;
-        let now = sys::stat_at(to, name).map_err(Trouble::dest("stat"))?;
-        if here.inherits {
-            let fd = sys::open_dir(to, name).map_err(Trouble::dest("open"))?;
-            let target = Target::Fd(fd.as_fd());
-            for acl in [ACL_DEFAULT, xattr::ACL_ACCESS] {
-                xattr::remove(target, acl).map_err(Trouble::dest("remove the inherited ACL of"))?;
-            }
-            target.chmod(0o700).map_err(Trouble::dest("change the mode of"))?;
-        }
-        if self.pass.ledger.keeps {
-            batch.add(name, &now, left);
-        }
-        Ok((LEFT | RIGHT | MADE | BY_RUN | replaced, now.ino))
-    }
-
     /// Sets a directory's metadata.
     fn finish_dir(&mut self, dir: &Dir, pair: &Pair, left: &Meta) -> Result<Outcome, Trouble> {
         let dry = self.pass.options.dry_run;
         let new_outcome = if dir.is(INSTEAD) { Outcome::Updated } else { Outcome::Created(Kind::Dir) };
         let (Some(from), Some(was)) = (pair.left(), &dir.right) else { return Ok(new_outcome) };
         let to = pair.right().ok_or_else(|| Trouble::Refused("finish", "its descriptor is closed".into()))?;
+        let same_meta = self.pass.rules.same_meta(left, was);
+        if same_meta && !dir.is(TOUCHED) && self.recalls(left, was) {
+            return Ok(Outcome::Unchanged);
+        }
         let wanted =
             xattr::read(Target::Fd(from), &mut self.scratch).map_err(Trouble::source("list the attributes of"))?;
         let target = Target::Fd(to);
         if dir.is(NEW) {
             if !dry {
-                self.pass.setter.apply(target, left, Some(&wanted), Known::Fresh, &mut self.scratch)?;
+                // A root was made in a directory that is none of ours, and may have inherited from it.
+                let known = if dir.parent.is_some() { Known::Fresh } else { Known::Inherited };
+                let now = self.pass.setter.apply(target, left, Some(&wanted), known, &mut self.scratch)?;
+                self.made_same(left, &now);
             }
             return Ok(new_outcome);
         }
         let present = xattr::read(target, &mut self.scratch).map_err(Trouble::dest("list the attributes of"))?;
-        let same = self.pass.rules.same_meta(left, was) && self.pass.setter.same_xattrs(&wanted, &present);
+        let same = same_meta && self.pass.setter.same_xattrs(&wanted, &present);
         if !dry && (!same || dir.is(TOUCHED)) {
             self.image(dir, to)?;
             let now = sys::stat_fd(to).map_err(Trouble::dest("stat"))?;
-            self.pass.setter.apply(target, left, Some(&wanted), Known::Is(&now), &mut self.scratch)?;
+            let now = self.pass.setter.apply(target, left, Some(&wanted), Known::Is(&now), &mut self.scratch)?;
+            self.made_same(left, &now);
+        } else if same {
+            self.found_same(left, was);
         }
         Ok(if same { Outcome::Unchanged } else { Outcome::Meta })
-    }
-}
-
-/// What the destination has under a name.
-fn look_right(right: &mut Right, fd: Option<BorrowedFd<'_>>, name: &CStr) -> Result<Option<Meta>, Trouble> {
-    let Some(fd) = fd else { return Ok(None) };
-    match right {
-        Right::Empty => Ok(None),
-        Right::ByName => sys::find_at(fd, name).map_err(Trouble::dest("stat")),
-        Right::Listed(listing, order, met) => match listing.find(order, name.to_bytes()) {
-            None => Ok(None),
-            Some(place) => {
-                met[place] = true;
-                sys::find_at(fd, name).map_err(Trouble::dest("stat"))
-            }
-        },
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::SeekFrom;
-use rustix::io::Errno;
+use rustix::io::{Errno, IoSliceMut, ReadWriteFlags};
 
 use super::error::Error;
 use super::sys::{Meta, retry};
@@ -17,9 +17,12 @@ use crate::rate::Rate;
 
 /// Up to this much is copied between two looks at whether to stop.
 const SLICE: u64 = 8 << 20;
-const BUFFER: usize = 256 << 10;
+/// Small enough that what was read is still in the processor's cache when it is written.
+const BUFFER: usize = 64 << 10;
 /// Below this size a system call in vain costs more than it saves.
 const SMALL: u64 = 64 << 10;
+/// After a read that had to wait, so many more are expected to.
+const COLD: u32 = 64;
 /// Zeros are looked for in blocks of this size.
 const BLOCK: usize = 4096;
 
@@ -48,6 +51,10 @@ pub(super) struct Mover {
     second: Vec<u8>,
     /// The best way that is not known to be impossible between two file systems.
     ways: HashMap<(u64, u64), Way>,
+    /// So many of the next files are taken to come from a disk and not from memory.
+    cold: u32,
+    /// Whether the content is in memory cannot be asked here.
+    mute: bool,
     /// What is paid for bytes that are moved, and what ends a wait for it.
     rate: Rate,
     cancel: Cancel,
@@ -61,6 +68,34 @@ impl Mover {
     /// because nobody is told how much of it the file system shared.
     pub(super) fn limited(rate: Rate, cancel: Cancel) -> Self {
         Self { rate, cancel, ..Self::default() }
+    }
+
+    /// Whether the files that were read last were not in memory.
+    pub(super) fn is_cold(&self) -> bool {
+        self.cold > 0
+    }
+
+    /// Reads the beginning of a file, and notices whether that had to wait for a disk.
+    fn read_first(&mut self, from: BorrowedFd<'_>, wanted: usize, at: u64) -> Result<usize, Errno> {
+        if !self.mute {
+            let mut into = [IoSliceMut::new(&mut self.buffer[..wanted])];
+            match retry(|| rustix::io::preadv2(from, &mut into, at, ReadWriteFlags::NOWAIT)) {
+                Ok(count) if count > 0 => {
+                    self.cold = self.cold.saturating_sub(1);
+                    return Ok(count);
+                }
+                Err(Errno::AGAIN) => self.cold = COLD,
+                // It says so once for all of its files, and of others it is not worth asking again.
+                Err(_) => self.mute = true,
+                // The end, or a file system that does not mean it: the other call tells.
+                Ok(_) => {}
+            }
+        }
+        self.read(from, wanted, at)
+    }
+
+    fn read(&mut self, from: BorrowedFd<'_>, wanted: usize, at: u64) -> Result<usize, Errno> {
+        retry(|| rustix::io::pread(from, &mut self.buffer[..wanted], at))
     }
 
     fn pay(&self, bytes: u64) -> Result<(), Fault> {
@@ -156,11 +191,14 @@ impl Mover {
                 }
             }
         }
-        self.buffer.resize(BUFFER, 0);
+        // A worker that only meets small files does not need a large buffer, and there may be many workers.
+        let room = (last - at).min(BUFFER as u64) as usize;
+        self.buffer.resize(room.max(self.buffer.len()), 0);
         let mut untold = 0;
         while at < last {
             let wanted = (last - at).min(self.rate.piece(BUFFER as u64)) as usize;
-            let count = retry(|| rustix::io::pread(from, &mut self.buffer[..wanted], at)).map_err(Fault::Read)?;
+            let count = if at == 0 { self.read_first(from, wanted, at) } else { self.read(from, wanted, at) };
+            let count = count.map_err(Fault::Read)?;
             if count == 0 {
                 return Err(Fault::Shrank);
             }

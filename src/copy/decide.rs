@@ -77,13 +77,14 @@ impl Rules {
 }
 
 /// Decides. `same_link`: both are links and say the same. `recorded`: the source's time of change when this run last
-/// looked at the entry.
+/// looked at the entry. `proved`: the attributes were found equal, and neither side was changed since.
 pub(super) fn decide(
     left: &Meta,
     right: Option<&Meta>,
     same_link: bool,
     rules: &Rules,
     recorded: Option<Stamp>,
+    proved: bool,
 ) -> Verdict {
     let Some(right) = right else { return Verdict { action: Action::Create, look: false } };
     let other_thing = left.kind != right.kind
@@ -105,7 +106,7 @@ pub(super) fn decide(
     // Setting an attribute changes nothing but the time of change, and of the destination's only a record of ours says
     // what it had then. A directory's is changed by every new name in it, so it tells nothing there.
     let look = left.kind == Kind::Dir || left.ctime >= right.ctime || recorded != Some(left.ctime);
-    Verdict { action, look: look && action != Action::Replace }
+    Verdict { action, look: look && !proved && action != Action::Replace }
 }
 
 #[cfg(test)]
@@ -167,11 +168,11 @@ mod tests {
             let left = meta(kind);
             let mut right = left;
             change(&mut right);
-            assert_eq!(decide(&left, Some(&right), true, &rules, None).action, action, "case {at}");
+            assert_eq!(decide(&left, Some(&right), true, &rules, None, false).action, action, "case {at}");
         }
-        assert_eq!(decide(&meta(Kind::File), None, false, &rules, None).action, Create);
+        assert_eq!(decide(&meta(Kind::File), None, false, &rules, None, false).action, Create);
         let link = meta(Kind::Link);
-        assert_eq!(decide(&link, Some(&link), false, &rules, None).action, Replace);
+        assert_eq!(decide(&link, Some(&link), false, &rules, None, false).action, Replace);
     }
 
     #[test]
@@ -179,7 +180,7 @@ mod tests {
         let rules = Rules::default();
         let left = meta(Kind::File);
         let newer = Meta { ctime: Stamp { sec: 9, nsec: 0 }, ..left };
-        let look = |right: &Meta, recorded| decide(&left, Some(right), true, &rules, recorded).look;
+        let look = |right: &Meta, recorded| decide(&left, Some(right), true, &rules, recorded, false).look;
         assert!(look(&left, None));
         // Made by others, who may have left the attributes out.
         assert!(look(&newer, None));
@@ -194,8 +195,8 @@ mod tests {
         let right = Meta { mode: 0o755, uid: 99, ..left };
         let dir = Meta { kind: Kind::Dir, ..left };
         assert_eq!(rules.mode_for(&dir, &right), 0o4755);
-        assert_eq!(decide(&left, Some(&right), true, &rules, None).action, Action::Keep);
+        assert_eq!(decide(&left, Some(&right), true, &rules, None, false).action, Action::Keep);
         let right = Meta { mode: 0o4755, uid: 99, ..left };
-        assert_eq!(decide(&left, Some(&right), true, &rules, None).action, Action::Fix);
+        assert_eq!(decide(&left, Some(&right), true, &rules, None, false).action, Action::Fix);
     }
 }

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
+use super::children::{Child, Children};
 use super::copying::{BY_RUN, LEFT, RIGHT, WAY};
 use super::dir::{Dir, FAILED, IN_THE_WAY, OURS, PROTECTED, Pair, TOUCHED};
-use super::entry::{Batch, Here};
+use super::entry::{Batch, Here, Inherits};
 use super::error::Error;
 use super::filter::Filter;
 use super::hand::{Hand, Outcome};
@@ -20,7 +21,7 @@ use super::ledger::Records;
 use super::listing::Listing;
 use super::names;
 use super::options::Foreign;
-use super::pool::{Child, Children, Job};
+use super::pool::Job;
 use super::sys::{self, Kind, Meta, Target};
 use super::tree::Pass;
 use super::trouble::Trouble;
@@ -168,13 +169,14 @@ impl Hand<'_> {
         } else {
             Records::default()
         };
+        let inherits = Inherits::default();
         let here = Here {
             dir,
             left: left.unwrap_or(right),
             right: Some(right),
             path: &path,
             records: &records,
-            inherits: false,
+            inherits: &inherits,
         };
         let mut batch = Batch::default();
         let mut result = Ok(());
@@ -286,7 +288,8 @@ impl Hand<'_> {
             records.made.insert(name.to_bytes().to_vec(), made);
         }
         let left = pair.left().unwrap_or(right);
-        let here = Here { dir: parent, left, right: Some(right), path: &path, records: &records, inherits: false };
+        let inherits = &Inherits::default();
+        let here = Here { dir: parent, left, right: Some(right), path: &path, records: &records, inherits };
         if !self.is_ours(&here, name, meta)? && self.pass.options.foreign == Foreign::Refuse {
             parent.set(PROTECTED);
             if waiting {

@@ -3,9 +3,11 @@
 //! A name that is absent is made directly, exclusively. One that exists is replaced by renaming a finished temporary
 //! entry over it, so that it is never half-written under its own name.
 
+use std::cell::OnceCell;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
@@ -19,7 +21,7 @@ use super::hand::{Hand, Outcome};
 use super::ledger::{Made, Records};
 use super::links::{Leader, Role};
 use super::options::Loss;
-use super::sys::xattr::{self, Xattrs};
+use super::sys::xattr::{self, ACL_DEFAULT, Xattrs};
 use super::sys::{self, Kind, Meta, Target};
 use super::trouble::Trouble;
 
@@ -32,8 +34,18 @@ pub(super) struct Here<'h> {
     /// Path of the directory below the root.
     pub path: &'h [u8],
     pub records: &'h Records,
-    /// New entries inherit attributes from the directory.
-    pub inherits: bool,
+    pub inherits: &'h Inherits,
+}
+
+/// Whether new entries inherit attributes from their directory. Asked for when the first is made.
+#[derive(Debug, Default)]
+pub(super) struct Inherits(OnceCell<bool>);
+
+impl Inherits {
+    /// They do not: this process has made the directory, with no attributes.
+    pub(super) fn nothing() -> Self {
+        Self(OnceCell::from(false))
+    }
 }
 
 /// What a batch of entries leaves for the ledger.
@@ -55,6 +67,15 @@ impl Batch {
 impl Here<'_> {
     pub(super) fn to(&self) -> Result<BorrowedFd<'_>, Trouble> {
         self.right.ok_or_else(|| Trouble::Refused("make", "its directory could not be made".into()))
+    }
+
+    /// Whether new entries inherit attributes.
+    pub(super) fn inherits(&self) -> Result<bool, Trouble> {
+        if let Some(known) = self.inherits.0.get() {
+            return Ok(*known);
+        }
+        let found = xattr::has(Target::Fd(self.to()?), ACL_DEFAULT).map_err(Trouble::dest("read the ACL of"))?;
+        Ok(*self.inherits.0.get_or_init(|| found))
     }
 }
 
@@ -159,15 +180,17 @@ impl Hand<'_> {
         if right.is_some_and(|right| right.kind == Kind::Dir) {
             return self.directory_in_the_way(here, name, left, batch);
         }
+        let proved = right.is_some_and(|right| self.recalls(left, right));
         let same_link = match right {
             Some(right) if left.kind == Kind::Link && right.kind == Kind::Link => {
-                sys::read_link(here.left, name).map_err(Trouble::source("read the link"))?
-                    == sys::read_link(here.to()?, name).map_err(Trouble::dest("read the link"))?
+                proved && !self.pass.rules.content
+                    || sys::read_link(here.left, name).map_err(Trouble::source("read the link"))?
+                        == sys::read_link(here.to()?, name).map_err(Trouble::dest("read the link"))?
             }
             _ => false,
         };
         let recorded = here.records.made.get(name.to_bytes()).map(|made| made.source);
-        let mut verdict = decide(left, right, same_link, &self.pass.rules, recorded);
+        let mut verdict = decide(left, right, same_link, &self.pass.rules, recorded, proved);
         if verdict.action == Action::Read {
             let same = match right {
                 Some(right) if claimed => self.same_content(here, name, left, right)?,
@@ -191,6 +214,8 @@ impl Hand<'_> {
                 .map_err(Trouble::dest("list the attributes of"))?;
             if !self.pass.setter.same_xattrs(&wanted, &present) {
                 verdict.action = Action::Fix;
+            } else if verdict.action == Action::Keep {
+                self.found_same(left, right);
             }
             xattrs = Some((wanted, present));
         }
@@ -215,6 +240,7 @@ impl Hand<'_> {
                 batch.replaced.push(name.to_bytes().to_vec());
             }
             let now = self.fix(here, name, left, right, xattrs, ours)?;
+            self.made_same(left, &now);
             if ours {
                 batch.add(name, &now, left);
             }
@@ -382,6 +408,8 @@ impl Hand<'_> {
                 other => (other?, *left),
             },
         };
+        self.pass.written.fetch_add(1 + (now.size >> 16), Ordering::Relaxed);
+        self.made_same(&source, &now);
         if self.pass.ledger.keeps {
             batch.add(name, &now, &source);
         }
@@ -447,7 +475,7 @@ impl Hand<'_> {
             if made.kind != left.kind || left.kind.is_device() && made.rdev != left.rdev {
                 return Err(Trouble::Refused("make", "the destination made something else".into()));
             }
-            let known = if here.inherits { Known::Inherited } else { Known::Fresh };
+            let known = if here.inherits()? { Known::Inherited } else { Known::Fresh };
             let target = Target::Held(held.as_fd());
             self.pass.setter.apply(target, left, Some(&xattrs), known, &mut self.scratch)?;
             self.publish(here, name, &place, right, batch)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use super::children::Children;
 use super::copying::{BY_RUN, Cursor, RIGHT, Right};
 use super::dir::{Dir, FAILED, OURS, PROTECTED, TOUCHED};
 use super::entry::Here;
@@ -15,7 +16,6 @@ use super::ledger::Records;
 use super::listing::Listing;
 use super::names;
 use super::options::Foreign;
-use super::pool::Children;
 use super::sys::{self, Kind};
 use super::trouble::Trouble;
 
@@ -33,7 +33,7 @@ impl Hand<'_> {
     ) -> Result<(), Trouble> {
         let Right::Listed(listing, order, met) = std::mem::take(&mut cursor.right) else { return Ok(()) };
         let path = if self.pass.options.delete { dir.path() } else { Vec::new() };
-        let here = Here { dir, left, right, path: &path, records: &cursor.records, inherits: cursor.inherits };
+        let here = Here { dir, left, right, path: &path, records: &cursor.records, inherits: &cursor.inherits };
         for (place, &at) in order.iter().enumerate() {
             let item = &listing.items[at as usize];
             let name = listing.name(item);
@@ -70,7 +70,7 @@ impl Hand<'_> {
         } else {
             Records::default()
         };
-        let here = Here { dir, left, right: Some(right), path: &path, records: &records, inherits: cursor.inherits };
+        let here = Here { dir, left, right: Some(right), path: &path, records: &records, inherits: &cursor.inherits };
         for item in &listing.items {
             let name = listing.name(item);
             let temp = names::is_temp(name.to_bytes());
@@ -172,8 +172,8 @@ impl Hand<'_> {
             let order = listing.by_name();
             cursor.records = self.pass.ledger.load(&path, |name| listing.find(&order, name).is_some())?;
         }
-        let here =
-            Here { dir, left: right, right: Some(right), path: &path, records: &cursor.records, inherits: false };
+        let inherits = &cursor.inherits;
+        let here = Here { dir, left: right, right: Some(right), path: &path, records: &cursor.records, inherits };
         for item in &listing.items {
             self.tally.dest_entries += 1;
             self.extra(&here, listing.name(item), item.kind, item.ino, found)?;

@@ -2,14 +2,14 @@
 //! go on with it.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
 use super::apply::Known;
 use super::data::Fault;
-use super::dir::TOUCHED;
+use super::dir::{NEW, TOUCHED};
 use super::entry::{Batch, Here};
 use super::error::Error;
 use super::hand::Hand;
@@ -25,7 +25,39 @@ const RETRIES: u32 = 2;
 /// Before going on with a big file, so much of what is there is read again.
 const REREAD: u64 = 1 << 20;
 
+/// A file of the source that is open, and how it was then.
+pub(super) type Opened = (OwnedFd, Meta);
+
+/// A file of the destination that is being written.
+struct Filling<'f> {
+    from: &'f OwnedFd,
+    to: &'f OwnedFd,
+    /// The source as it was when it was opened.
+    before: Meta,
+    /// Its progress is recorded.
+    big: bool,
+    /// It has a temporary name.
+    temp: bool,
+    /// What lies before is there already.
+    start: u64,
+    /// Mode, if it was made with its final owner and with this one.
+    ready: Option<u32>,
+}
+
 impl Hand<'_> {
+    /// Opens a regular file of the source.
+    pub(super) fn open_file(left: BorrowedFd<'_>, name: &CStr) -> Result<Opened, Trouble> {
+        let from = sys::open_read(left, name).map_err(|errno| match errno {
+            Errno::LOOP | Errno::NXIO => Trouble::Refused("open", "it became something else than a file".into()),
+            other => Trouble::source("open")(other),
+        })?;
+        let before = sys::stat_fd(&from).map_err(Trouble::source("stat"))?;
+        match before.kind {
+            Kind::File => Ok((from, before)),
+            other => Err(Trouble::Refused("open", format!("it became a {}", other.word()))),
+        }
+    }
+
     /// Copies a regular file. Returns the new file's metadata and the source's that was copied.
     pub(super) fn file(
         &mut self,
@@ -35,16 +67,13 @@ impl Hand<'_> {
         batch: &mut Batch,
     ) -> Result<(Meta, Meta), Trouble> {
         let to_dir = here.to()?;
-        let from = sys::open_read(here.left, name).map_err(|errno| match errno {
-            Errno::LOOP | Errno::NXIO => Trouble::Refused("open", "it became something else than a file".into()),
-            other => Trouble::source("open")(other),
-        })?;
-        let before = sys::stat_fd(&from).map_err(Trouble::source("stat"))?;
-        if before.kind != Kind::File {
-            return Err(Trouble::Refused("open", format!("it became a {}", before.kind.word())));
-        }
+        let (from, before) = match self.opened.take() {
+            Some(opened) => opened,
+            None => Self::open_file(here.left, name)?,
+        };
         let big = self.pass.ledger.keeps && before.size >= self.pass.big_file;
         let resumed = if big { self.resume(here, name, &from, &before, right)? } else { None };
+        let mut ready = None;
         let (to, place, start, right) = match resumed {
             Some((fd, place, start)) => {
                 let in_place = place.as_c_str() == name;
@@ -52,11 +81,17 @@ impl Hand<'_> {
             }
             None => {
                 let place = self.place(here, name, right)?;
-                (sys::create(to_dir, &place).map_err(Trouble::dest("make"))?, place, 0, right)
+                // Nobody else can enter a directory that this pass has made and not finished.
+                if !big && here.dir.is(NEW) && !here.inherits()? {
+                    ready = self.pass.setter.mode_to_make(&before, self.umask);
+                }
+                let mode = ready.unwrap_or(sys::PRIVATE);
+                (sys::create(to_dir, &place, mode).map_err(Trouble::dest("make"))?, place, 0, right)
             }
         };
         let temp = place.as_c_str() != name;
-        let done = self.fill(here, name, &from, &to, before, (big, temp, start)).and_then(|(now, source)| {
+        let filling = Filling { from: &from, to: &to, before, big, temp, start, ready };
+        let done = self.fill(here, name, filling).and_then(|(now, source)| {
             self.publish(here, name, &place, right, batch)?;
             if big {
                 self.pass.ledger.set_big(&here.dir.path_of(name.to_bytes()), None)?;
@@ -77,10 +112,10 @@ impl Hand<'_> {
         &mut self,
         here: &Here<'_>,
         name: &CStr,
-        from: &std::os::fd::OwnedFd,
+        from: &OwnedFd,
         before: &Meta,
         right: Option<&Meta>,
-    ) -> Result<Option<(std::os::fd::OwnedFd, std::ffi::CString, u64)>, Trouble> {
+    ) -> Result<Option<(OwnedFd, std::ffi::CString, u64)>, Trouble> {
         let path = here.dir.path_of(name.to_bytes());
         let Some(big) = self.pass.ledger.big(&path)? else { return Ok(None) };
         if (big.src, big.size, big.mtime) != (before.id(), before.size, before.mtime) || big.temp && right.is_none() {
@@ -108,20 +143,23 @@ impl Hand<'_> {
     }
 
     /// Copies content and metadata into a file that is open on both sides.
-    pub(super) fn fill(
-        &mut self,
-        here: &Here<'_>,
-        name: &CStr,
-        from: &std::os::fd::OwnedFd,
-        to: &std::os::fd::OwnedFd,
-        mut before: Meta,
-        (big, temp, mut start): (bool, bool, u64),
-    ) -> Result<(Meta, Meta), Trouble> {
-        let made = sys::stat_fd(to).map_err(Trouble::dest("stat"))?;
+    fn fill(&mut self, here: &Here<'_>, name: &CStr, filling: Filling<'_>) -> Result<(Meta, Meta), Trouble> {
+        let Filling { from, to, mut before, big, mut start, ready, .. } = filling;
+        let target = Target::Fd(to.as_fd());
+        if ready.is_some() {
+            // Before there is content: what follows then leaves the times and the owner alone, and a network file
+            // system need not ask again what they are.
+            self.pass.setter.give(target, &before)?;
+        }
+        let given = (before.uid, before.gid);
+        let found = if big { Some(sys::stat_fd(to).map_err(Trouble::dest("stat"))?) } else { None };
+        // A file lies where its directory lies.
+        let to_dev = found.or(here.dir.right).map_or(0, |meta| meta.dev);
+        let ino = found.map_or(0, |meta| meta.ino);
         let mut changed = false;
         let mut data = 0;
         for attempt in 0.. {
-            let mut progress = BigProgress::new(self.pass, here, name, &before, &made, (big, temp, start));
+            let mut progress = BigProgress::new(self.pass, here, name, &before, ino, (big, filling.temp, start));
             let mut told = 0;
             let often = self.pass.options.rate.piece(4 << 20);
             let mut tick = |offset, bytes| {
@@ -134,9 +172,9 @@ impl Hand<'_> {
                 self.pass.work.cancel.check()?;
                 progress.reached(to.as_fd(), offset)
             };
-            let moved = self.mover.copy(from.as_fd(), to.as_fd(), &before, made.dev, start, &mut tick);
+            let moved = self.mover.copy(from.as_fd(), to.as_fd(), &before, to_dev, start, &mut tick);
             self.advance(0, told);
-            let after = sys::stat_fd(from).map_err(Trouble::source("stat"))?;
+            let after = sys::state_fd(from).map_err(Trouble::source("stat"))?;
             let shrank = match moved {
                 Ok(count) => {
                     data = count;
@@ -155,7 +193,7 @@ impl Hand<'_> {
             }
             rustix::fs::ftruncate(to, 0).map_err(Trouble::dest("cut"))?;
             start = 0;
-            before = after;
+            before = sys::stat_fd(from).map_err(Trouble::source("stat"))?;
         }
         if changed {
             self.tally.changed += 1;
@@ -166,9 +204,21 @@ impl Hand<'_> {
         self.tally.copied_bytes += data;
         let xattrs = xattr::read(Target::Fd(from.as_fd()), &mut self.scratch)
             .map_err(Trouble::source("list the attributes of"))?;
-        let known = if here.inherits { Known::Inherited } else { Known::Fresh };
-        let known = if start > 0 { Known::Is(&made) } else { known };
-        let target = Target::Fd(to.as_fd());
+        let former;
+        let known = match (found, ready) {
+            (Some(found), _) if start > 0 => {
+                former = found;
+                Known::Is(&former)
+            }
+            (_, Some(mode)) if given == (before.uid, before.gid) => Known::Ready { mode },
+            // Its owner changed while it was read.
+            (_, Some(mode)) => {
+                former = Meta { uid: given.0, gid: given.1, mode, ..before };
+                Known::Is(&former)
+            }
+            _ if here.inherits()? => Known::Inherited,
+            _ => Known::Fresh,
+        };
         let now = self.pass.setter.apply(target, &before, Some(&xattrs), known, &mut self.scratch)?;
         if now.size != before.size && !changed {
             return Err(Trouble::Refused("write", format!("{} of {} bytes arrived", now.size, before.size)));
@@ -192,11 +242,10 @@ impl<'p> BigProgress<'p> {
         here: &Here<'_>,
         name: &CStr,
         before: &Meta,
-        made: &Meta,
+        ino: u64,
         (big, temp, start): (bool, bool, u64),
     ) -> Self {
-        let record =
-            || Big { src: before.id(), size: before.size, mtime: before.mtime, ino: made.ino, temp, offset: start };
+        let record = || Big { src: before.id(), size: before.size, mtime: before.mtime, ino, temp, offset: start };
         let path = if big { here.dir.path_of(name.to_bytes()) } else { Vec::new() };
         Self { pass, path, big: big.then(record), recorded: start, when: Instant::now() }
     }

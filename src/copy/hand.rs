@@ -1,20 +1,23 @@
 //! A worker's own things in a pass: its counts, its buffers, and how it speaks of trouble.
 
-use std::sync::atomic::Ordering;
-
 use rustix::io::Errno;
 
 use super::data::Mover;
 use super::dir::Dir;
 use super::error::{EntryError, Error};
+use super::file::Opened;
 use super::listing::Buffer;
+use super::meter::Meter;
 use super::options::Loss;
 use super::report::{Counts, NAMED, Report};
-use super::sys::{Kind, is_full};
+use super::sys::{self, Kind, is_full};
 use super::tree::Pass;
 use super::trouble::{Trouble, say};
 use crate::progress::Event;
 use crate::units::path_text;
+
+/// About how many requests it takes to make an entry, beyond those for one that is left as it is.
+const MAKING: u64 = 5;
 
 /// What became of an entry of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +44,13 @@ pub(super) struct Hand<'a> {
     pub buffer: Buffer,
     /// The entry at hand is to be kept in the backup directory before it is replaced.
     pub aside: bool,
-    untold: (u64, u64),
+    /// The file at hand, if it was opened before it was looked at.
+    pub opened: Option<Opened>,
+    /// What the kernel takes from the mode of every new file.
+    pub umask: u32,
+    /// What was proved and is not handed over yet.
+    pub learned: Vec<u128>,
+    meter: Meter<'a>,
 }
 
 pub(super) fn count_kind(counts: &mut Counts, kind: Kind) {
@@ -63,26 +72,25 @@ impl<'a> Hand<'a> {
             scratch: Vec::new(),
             buffer: Buffer::default(),
             aside: false,
-            untold: (0, 0),
+            opened: None,
+            umask: sys::own_umask(),
+            meter: Meter::new(pass.work.progress, &pass.done),
+            learned: Vec::new(),
         }
     }
 
     /// Tells progress, a little at a time.
     pub(super) fn advance(&mut self, entries: u64, bytes: u64) {
-        self.untold.0 += entries;
-        self.untold.1 += bytes;
-        if self.untold.0 >= 64 || self.untold.1 >= self.pass.options.rate.piece(4 << 20) {
-            self.tell();
-        }
+        self.meter.advance(entries, bytes, self.pass.options.rate.piece(4 << 20));
+    }
+
+    /// Counts a look at an entry, which comes long before the entry is done.
+    pub(super) fn looked(&self) {
+        self.meter.work(1);
     }
 
     pub(super) fn tell(&mut self) {
-        let (entries, bytes) = std::mem::take(&mut self.untold);
-        // Sixteen entries' worth of work for each MiB, so that tuning sees big files too.
-        self.pass.done.fetch_add(entries + (bytes >> 16), Ordering::Relaxed);
-        if entries + bytes > 0 {
-            self.pass.work.progress.event(Event::Advance { entries, bytes });
-        }
+        self.meter.tell();
     }
 
     /// Counts the outcome of a listed entry.
@@ -97,6 +105,9 @@ impl<'a> Hand<'a> {
             // Counted where it was named.
             Outcome::Failed => {}
             Outcome::Deferred => return,
+        }
+        if matches!(outcome, Outcome::Created(_) | Outcome::Updated) {
+            self.meter.work(MAKING);
         }
         self.settled += 1;
         self.advance(1, 0);

@@ -33,14 +33,9 @@ pub(super) struct Listing {
     pub items: Vec<Item>,
 }
 
-/// What the kernel fills; one for each worker.
+/// What the kernel fills; one for each worker, and made when the worker lists for the first time.
+#[derive(Default)]
 pub(super) struct Buffer(Vec<MaybeUninit<u8>>);
-
-impl Default for Buffer {
-    fn default() -> Self {
-        Self(vec![MaybeUninit::uninit(); BUFFER])
-    }
-}
 
 impl Listing {
     pub(super) fn clear(&mut self) {
@@ -78,6 +73,7 @@ impl Listing {
         mut keep: impl FnMut(&CStr, Kind) -> bool,
     ) -> Result<bool, Errno> {
         self.clear();
+        buffer.0.resize(BUFFER, MaybeUninit::uninit());
         let mut raw = RawDir::new(dir.as_fd(), &mut buffer.0);
         loop {
             match raw.next() {

@@ -3,11 +3,16 @@
 //! [`tree()`] makes one pass: a copying walk, a guard, a deleting walk. What is done with an entry is decided by a pure
 //! function (`decide`) from what both sides' metadata say; listing, reading and writing are apart from it, so that other
 //! ends can join. Walks run on a pool of workers over directories (`pool`, `dir`): a directory is worked on by one
-//! worker, held by descriptors on both sides, and reached from its parent only, never along a path. What a run did is
+//! worker, held by descriptors on both sides, and reached from its parent only, never along a path. How many work at
+//! once is found out while they do (`tune`). What a run did is
 //! kept through [`crate::progress::Checkpoint`] (`ledger`), for the next pass and for [`undo()`].
 
+mod ahead;
 mod apply;
 mod backup;
+mod batch;
+mod board;
+mod children;
 pub mod claim;
 pub mod compare;
 mod copying;
@@ -28,21 +33,27 @@ pub mod identity;
 mod ledger;
 mod links;
 mod listing;
+mod meter;
 mod names;
 pub mod options;
 pub mod overlap;
 mod pool;
 pub mod probe;
+mod recall;
 mod remnant;
 mod replace;
 pub mod report;
 pub mod scan;
+mod seen;
 mod side;
 mod sys;
 pub mod tree;
 mod trouble;
+mod tune;
 pub mod undo;
 mod unrecorded;
+pub mod usage;
+mod writeback;
 
 pub use compare::compare;
 pub use error::{EntryError, Error};
@@ -52,6 +63,7 @@ pub use probe::{probe, shortfalls};
 pub use scan::scan;
 pub use tree::tree;
 pub use undo::undo;
+pub use usage::usage;
 
 use crate::cancel::Cancel;
 use crate::progress::{Checkpoint, Progress};

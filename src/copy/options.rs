@@ -155,6 +155,9 @@ pub struct Options {
     pub big_file: Option<Bytes>,
     /// How fast file content may be written; shared with whoever has a clone. Default: no limit.
     pub rate: Rate,
+    /// Directory in which it is kept what passes have proved, so that a later one need not look at attributes again;
+    /// made when first needed. Not for work with a checkpoint that keeps: that remembers more. Default: none.
+    pub recall: Option<PathBuf>,
 }
 
 /// How much content [`super::compare`] reads.
@@ -191,6 +194,10 @@ pub struct ScanOptions {
     pub content: bool,
     /// Look at xattrs, ACLs and capabilities of every entry. Default: no.
     pub xattrs: bool,
+    /// Look at the first [`QUICK`](super::scan::QUICK) entries only; of all others the name and the type are counted
+    /// and nothing else is asked, so that sizes, owners and the like are those of a part. There is no digest.
+    /// Default: no.
+    pub quick: bool,
     /// Entries left out. Default: none.
     pub exclude: Exclude,
     /// Do not descend into other file systems. Default: descend.

@@ -6,81 +6,41 @@
 //!
 //! When the last child of a directory is finished, whoever finished it finishes the directory: metadata of a
 //! directory is set after everything below it.
+//!
+//! How many work is measured while they do (`tune`). One who is not wanted for now hands back what it holds and parks.
 
-use std::collections::VecDeque;
-use std::ffi::{CStr, CString};
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use super::Work;
+use super::board::{Board, Frame, Offer, Task};
+use super::children::{Child, Children};
 use super::dir::{Budget, Dir, Pair};
 use super::error::Error;
+use super::report::Effort;
+use super::tune::{Look, Tuner};
 use crate::cancel::Cancel;
+use crate::progress::Event;
 
 /// With so many children waiting, a directory's own worker enters them before it lists more.
 const ENOUGH: usize = 4 << 10;
 
-const FIRST_WORKERS: usize = 8;
-const MOST_WORKERS: usize = 64;
+const MOST_WORKERS: usize = 256;
 const TICK: Duration = Duration::from_millis(250);
 /// A stack only ever holds one frame of the pool and the calls of one entry.
 const STACK: usize = 512 << 10;
 
-/// A subdirectory that was found and not entered yet.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Child {
-    pub name: CString,
-    /// The job's own bits: on which sides it is, and so on.
-    pub bits: u8,
-    /// The inode that was found under the name on the side that matters to the job; 0 if it does not matter.
-    pub ino: u64,
-}
-
-/// Children, packed.
-#[derive(Debug, Default)]
-pub(super) struct Children {
-    packed: Vec<u8>,
-    count: usize,
-}
-
-impl Children {
-    pub(super) fn push(&mut self, name: &CStr, bits: u8, ino: u64) {
-        let bytes = name.to_bytes_with_nul();
-        self.packed.extend_from_slice(bytes);
-        self.packed.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
-        self.packed.push(bits);
-        self.packed.extend_from_slice(&ino.to_le_bytes());
-        self.count += 1;
-    }
-
-    fn pop(&mut self) -> Option<Child> {
-        let (rest, ino) = self.packed.split_last_chunk::<8>()?;
-        let (&bits, rest) = rest.split_last()?;
-        let (rest, length) = rest.split_last_chunk::<2>()?;
-        let start = rest.len() - usize::from(u16::from_le_bytes(*length));
-        let name = CStr::from_bytes_with_nul(&rest[start..]).ok()?.to_owned();
-        let child = Child { name, bits, ino: u64::from_le_bytes(*ino) };
-        self.packed.truncate(start);
-        self.count -= 1;
-        Some(child)
-    }
-
-    fn append(&mut self, other: &mut Self) {
-        self.packed.append(&mut other.packed);
-        self.count += std::mem::take(&mut other.count);
-    }
-}
-
 /// What is done in every directory.
 pub(super) trait Job: Sync {
-    /// What a worker has of its own: buffers and counts.
+    /// What a worker has of its own: buffers and counts. One who parks has none.
     type Worker;
     /// How far a directory's listing has got.
-    type Cursor: Default;
+    type Cursor: Default + Send;
 
     /// Makes a worker's own things.
     fn worker(&self) -> Self::Worker;
@@ -108,42 +68,18 @@ pub(super) trait Job: Sync {
     fn retire(&self, worker: Self::Worker);
 }
 
-struct Offer {
-    dir: Arc<Dir>,
-    children: Mutex<Children>,
-}
-
-impl Offer {
-    fn children(&self) -> MutexGuard<'_, Children> {
-        self.children.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-struct Frame<C> {
-    dir: Arc<Dir>,
-    offer: Arc<Offer>,
-    cursor: C,
-    more: bool,
-}
-
-#[derive(Default)]
-struct Board {
-    /// Offers that have children, oldest first.
-    offers: VecDeque<Arc<Offer>>,
-    finished: bool,
+/// Why a worker leaves its work.
+enum Leave {
+    Park,
+    End,
 }
 
 struct Pool<'a, J: Job> {
     job: &'a J,
     cancel: &'a Cancel,
     budget: &'a Budget,
-    board: Mutex<Board>,
-    changed: Condvar,
-    idle: AtomicUsize,
-    stop: AtomicBool,
+    board: Board<J::Cursor>,
     error: Mutex<Option<Error>>,
-    /// Pieces of work done, for tuning.
-    done: &'a AtomicU64,
 }
 
 /// How many trees are worked on at this moment: they share processors and file descriptors.
@@ -179,136 +115,161 @@ pub(super) fn run<J: Job>(
     job: &J,
     root: Arc<Dir>,
     budget: &Budget,
-    cancel: &Cancel,
+    work: &Work<'_>,
     jobs: Option<NonZeroUsize>,
     done: &AtomicU64,
-) -> Result<(), Error> {
-    let pool = Pool {
-        job,
-        cancel,
-        budget,
-        board: Mutex::default(),
-        changed: Condvar::new(),
-        idle: AtomicUsize::new(0),
-        stop: AtomicBool::new(false),
-        error: Mutex::new(None),
-        done,
-    };
+) -> Result<Effort, Error> {
     let running = Running::enter();
-    std::thread::scope(|scope| pool.conduct(scope, root, jobs))?;
+    let tuner = Tuner::new(jobs.map(NonZeroUsize::get), most_workers());
+    let effort = tuned(job, root, budget, work, tuner, done)?;
     drop(running);
+    Ok(effort)
+}
+
+/// Runs `job` with as many workers as `tuner` says.
+fn tuned<J: Job>(
+    job: &J,
+    root: Arc<Dir>,
+    budget: &Budget,
+    work: &Work<'_>,
+    tuner: Tuner,
+    done: &AtomicU64,
+) -> Result<Effort, Error> {
+    let pool = Pool { job, cancel: work.cancel, budget, board: Board::new(tuner.wanted()), error: Mutex::new(None) };
+    let effort = std::thread::scope(|scope| pool.conduct(scope, root, tuner, work, done))?;
     match pool.error.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
-        None => Ok(()),
+        None => Ok(effort),
     }
 }
 
 impl<J: Job> Pool<'_, J> {
-    /// Starts workers, and more of them as long as that makes the work faster.
+    /// Has as many workers at work as the tuner wants, until all is done.
     fn conduct<'s>(
         &'s self,
         scope: &'s Scope<'s, '_>,
         root: Arc<Dir>,
-        jobs: Option<NonZeroUsize>,
-    ) -> Result<(), Error> {
-        let mut workers = 0;
-        let mut first = Some(root);
-        let mut start = |count: usize| -> Result<(), Error> {
-            for _ in 0..count {
-                let root = first.take();
-                let made = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || self.work(root));
-                if let Err(error) = made {
+        mut tuner: Tuner,
+        work: &Work<'_>,
+        done: &AtomicU64,
+    ) -> Result<Effort, Error> {
+        let began = Instant::now();
+        let before = done.load(Ordering::Relaxed);
+        let so_far = || done.load(Ordering::Relaxed) - before;
+        let mut root = Some(root);
+        let (mut workers, mut told, mut most_at_once) = (0, 0, 0);
+        // As many as the system lets a process have, once it has said so.
+        let mut room = usize::MAX;
+        loop {
+            while workers < tuner.wanted().min(room) {
+                let (number, root) = (workers, root.take());
+                let started = std::thread::Builder::new().stack_size(STACK);
+                match started.spawn_scoped(scope, move || self.work(number, root)) {
+                    Ok(_) => workers += 1,
                     // Fewer workers than wished are no harm; none are.
-                    if workers > 0 {
-                        return Ok(());
+                    Err(_) if workers > 0 => room = workers,
+                    Err(error) => {
+                        let errno = error.raw_os_error().map_or(Errno::AGAIN, Errno::from_raw_os_error);
+                        return Err(Error::io("start a worker for", b"the tree")(errno));
                     }
-                    let errno = error.raw_os_error().map_or(Errno::AGAIN, Errno::from_raw_os_error);
-                    return Err(Error::io("start a worker for", b"the tree")(errno));
                 }
-                workers += 1;
             }
-            Ok(())
-        };
-        let mut count = jobs.map_or(FIRST_WORKERS, NonZeroUsize::get).min(most_workers());
-        start(count)?;
-        let (mut before, mut then) = (0, Instant::now());
-        let mut best = 0.0_f64;
-        let mut growing = jobs.is_none();
-        let mut board = self.board();
-        while !board.finished && !self.stop.load(Ordering::Relaxed) {
-            board = self.changed.wait_timeout(board, TICK).unwrap_or_else(PoisonError::into_inner).0;
+            let (idle, parked) = self.board.resting();
+            let running = workers - parked;
+            most_at_once = most_at_once.max(running);
+            let operations = so_far();
+            work.progress.event(Event::Workers { running, operations: operations - told, held: tuner.held() });
+            told = operations;
+            if self.board.is_ended() {
+                break;
+            }
+            self.board.watch(TICK);
             if let Err(cancelled) = self.cancel.check() {
                 self.fail(cancelled.into());
             }
-            let now = Instant::now();
-            if !growing || now - then < TICK {
-                continue;
-            }
-            let done = self.done.load(Ordering::Relaxed);
-            let rate = (done - before) as f64 / (now - then).as_secs_f64();
-            (before, then) = (done, now);
-            // Idle workers mean that there is nothing to give to more of them.
-            let most = most_workers();
-            if self.idle.load(Ordering::Relaxed) > 0 || count >= most {
-                continue;
-            }
-            if rate > best * 1.05 {
-                best = rate;
-                let more = (count / 2).max(1).min(most - count);
-                drop(board);
-                start(more)?;
-                count += more;
-                board = self.board();
-            } else {
-                growing = false;
+            if !self.board.is_ended() {
+                let most = most_workers().min(room);
+                let look = Look { at: began.elapsed(), done: so_far(), running, idle, most };
+                tuner.look(&look);
+                self.board.want(tuner.wanted());
             }
         }
-        drop(board);
-        self.changed.notify_all();
-        Ok(())
-    }
-
-    fn board(&self) -> MutexGuard<'_, Board> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(Effort {
+            operations: so_far(),
+            elapsed: began.elapsed(),
+            workers: tuner.wanted().min(workers),
+            most_workers: most_at_once,
+            held: tuner.held(),
+        })
     }
 
     fn fail(&self, error: Error) {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        self.stop.store(true, Ordering::Release);
-        self.changed.notify_all();
+        self.board.end();
     }
 
-    fn work(&self, root: Option<Arc<Dir>>) {
+    fn work(&self, number: usize, root: Option<Arc<Dir>>) {
         // Should a worker panic, the others must not wait for its work for ever; the scope then passes the panic on.
-        let guard = StopOnPanic(self);
-        let mut worker = self.job.worker();
-        if let Err(error) = self.work_on(&mut worker, root) {
-            self.fail(error);
+        let guard = EndOnPanic(&self.board);
+        let mut stack: Vec<Frame<J::Cursor>> = root.map(Self::frame).into_iter().collect();
+        loop {
+            let mut worker = self.job.worker();
+            let left = self.work_on(number, &mut worker, &mut stack);
+            self.job.retire(worker);
+            match left {
+                Ok(Leave::Park) if self.board.park(number) => {}
+                Ok(_) => break,
+                Err(error) => {
+                    self.fail(error);
+                    break;
+                }
+            }
         }
-        self.job.retire(worker);
         drop(guard);
     }
 
-    fn work_on(&self, worker: &mut J::Worker, root: Option<Arc<Dir>>) -> Result<(), Error> {
-        let mut stack: Vec<Frame<J::Cursor>> = root.map(Self::frame).into_iter().collect();
-        while !self.stop.load(Ordering::Relaxed) {
+    fn work_on(
+        &self,
+        number: usize,
+        worker: &mut J::Worker,
+        stack: &mut Vec<Frame<J::Cursor>>,
+    ) -> Result<Leave, Error> {
+        while !self.board.is_ended() {
             self.cancel.check()?;
+            if !self.board.wants(number) {
+                self.hand_back(worker, stack)?;
+                return Ok(Leave::Park);
+            }
             let Some(top) = stack.last_mut() else {
-                match self.steal() {
-                    Some((parent, child)) => self.enter(worker, &parent, child, &mut stack)?,
-                    None => return Ok(()),
+                match self.board.steal(number) {
+                    Some(Task::Go(frame)) => stack.push(frame),
+                    Some(Task::Enter(parent, child)) => self.enter(worker, &parent, child, stack)?,
+                    // All is over, or it parks.
+                    None => {}
                 }
                 continue;
             };
-            let waiting = top.offer.children().count;
-            if top.more && waiting < ENOUGH {
+            if top.more && top.offer.count() < ENOUGH {
                 self.step(worker, top)?;
-            } else if let Some(child) = self.take(&top.offer) {
+            } else if let Some(child) = self.board.take(&top.offer) {
                 let parent = top.dir.clone();
-                self.enter(worker, &parent, child, &mut stack)?;
+                self.enter(worker, &parent, child, stack)?;
             } else if !top.more
                 && let Some(frame) = stack.pop()
             {
+                self.release(worker, frame.dir)?;
+            }
+        }
+        Ok(Leave::End)
+    }
+
+    /// Leaves all of a stack to others: what is on offer stays there, and what is not listed to its end goes to the
+    /// board.
+    fn hand_back(&self, worker: &mut J::Worker, stack: &mut Vec<Frame<J::Cursor>>) -> Result<(), Error> {
+        for frame in stack.drain(..).rev() {
+            if frame.more {
+                self.board.hand_back(frame);
+            } else {
                 self.release(worker, frame.dir)?;
             }
         }
@@ -316,12 +277,12 @@ impl<J: Job> Pool<'_, J> {
     }
 
     fn frame(dir: Arc<Dir>) -> Frame<J::Cursor> {
-        let offer = Arc::new(Offer { dir: dir.clone(), children: Mutex::default() });
-        Frame { dir, offer, cursor: J::Cursor::default(), more: true }
+        let offer = Offer::new(dir.clone());
+        Frame { dir, offer, cursor: J::Cursor::default(), more: true, pair: None }
     }
 
     fn step(&self, worker: &mut J::Worker, frame: &mut Frame<J::Cursor>) -> Result<(), Error> {
-        let pair = match frame.dir.pair() {
+        let pair = match frame.pair.take().map_or_else(|| frame.dir.pair(), Ok) {
             Ok(pair) => pair,
             Err(errno) => {
                 frame.more = false;
@@ -330,72 +291,16 @@ impl<J: Job> Pool<'_, J> {
         };
         let mut found = Children::default();
         frame.more = self.job.step(worker, &frame.dir, &pair, &mut frame.cursor, &mut found)?;
-        if !frame.more {
+        if frame.more {
+            frame.pair = Some(pair);
+        } else {
             frame.cursor = J::Cursor::default();
         }
-        if found.count == 0 {
-            return Ok(());
-        }
-        frame.dir.add_children(found.count);
-        let mut board = self.board();
-        let mut children = frame.offer.children();
-        let listed = children.count > 0;
-        children.append(&mut found);
-        drop(children);
-        if !listed {
-            board.offers.push_back(frame.offer.clone());
-        }
-        drop(board);
-        if self.idle.load(Ordering::Relaxed) > 0 {
-            self.changed.notify_all();
+        if found.count() > 0 {
+            frame.dir.add_children(found.count());
+            self.board.offer(&frame.offer, found);
         }
         Ok(())
-    }
-
-    /// Takes a child of one's own offer.
-    fn take(&self, offer: &Arc<Offer>) -> Option<Child> {
-        let mut children = offer.children();
-        let child = children.pop()?;
-        if children.count == 0 {
-            drop(children);
-            self.withdraw(offer);
-        }
-        Some(child)
-    }
-
-    /// Takes an offer off the board, unless it was filled again meanwhile.
-    fn withdraw(&self, offer: &Arc<Offer>) {
-        let mut board = self.board();
-        if offer.children().count == 0
-            && let Some(at) = board.offers.iter().rposition(|other| Arc::ptr_eq(other, offer))
-        {
-            board.offers.remove(at);
-        }
-    }
-
-    /// Waits for a child of anybody's. `None`: all is done, or must stop.
-    fn steal(&self) -> Option<(Arc<Dir>, Child)> {
-        let mut board = self.board();
-        loop {
-            if board.finished || self.stop.load(Ordering::Relaxed) {
-                return None;
-            }
-            while let Some(offer) = board.offers.front().cloned() {
-                let mut children = offer.children();
-                let child = children.pop();
-                let empty = children.count == 0;
-                drop(children);
-                if empty {
-                    board.offers.pop_front();
-                }
-                if let Some(child) = child {
-                    return Some((offer.dir.clone(), child));
-                }
-            }
-            self.idle.fetch_add(1, Ordering::Relaxed);
-            board = self.changed.wait_timeout(board, TICK).unwrap_or_else(PoisonError::into_inner).0;
-            self.idle.fetch_sub(1, Ordering::Relaxed);
-        }
     }
 
     fn enter(
@@ -435,8 +340,7 @@ impl<J: Job> Pool<'_, J> {
             }
             dir.close();
             let Some(parent) = dir.parent.clone() else {
-                self.board().finished = true;
-                self.changed.notify_all();
+                self.board.end();
                 return Ok(());
             };
             dir = parent;
@@ -448,32 +352,15 @@ impl<J: Job> Pool<'_, J> {
     }
 }
 
-struct StopOnPanic<'a, 'b, J: Job>(&'a Pool<'b, J>);
+struct EndOnPanic<'a, C>(&'a Board<C>);
 
-impl<J: Job> Drop for StopOnPanic<'_, '_, J> {
+impl<C> Drop for EndOnPanic<'_, C> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.stop.store(true, Ordering::Release);
-            self.0.changed.notify_all();
+            self.0.end();
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn children_come_back_as_they_were_put() {
-        let mut children = Children::default();
-        children.push(c"one", 1, 7);
-        children.push(c"", 3, u64::MAX);
-        let mut more = Children::default();
-        more.push(c"a\xff", 0, 0);
-        children.append(&mut more);
-        let names: Vec<_> = std::iter::from_fn(|| children.pop()).map(|c| (c.name, c.bits, c.ino)).collect();
-        assert_eq!(names, [(c"a\xff".into(), 0, 0), (c"".into(), 3, u64::MAX), (c"one".into(), 1, 7)]);
-        assert_eq!((children.count, more.count), (0, 0));
-    }
-}
+mod tests;

@@ -56,7 +56,7 @@ pub fn probe(dst: &Path, named: bool) -> Result<Probe, Error> {
         Err(_) if named => {
             let name = probe_name("file");
             keeping_times(&dir, || {
-                let file = sys::create(&dir, &name)?;
+                let file = sys::create(&dir, &name, sys::PRIVATE)?;
                 try_file(dir.as_fd(), &file, &mut probe);
                 sys::unlink(&dir, &name)
             })
@@ -199,7 +199,7 @@ fn try_names(dir: BorrowedFd<'_>, probe: &mut Probe) -> Result<(), Errno> {
     for name in [&one, &two, &node] {
         sys::unlink(dir, name).ok();
     }
-    let file = sys::create(dir, &one)?;
+    let file = sys::create(dir, &one, sys::PRIVATE)?;
     probe.hardlink = match rustix::fs::linkat(dir, &one, dir, &two, AtFlags::empty()) {
         Ok(()) => sys::stat_fd(&file).ok().map(|meta| meta.nlink == 2),
         other => verdict(other),

@@ -106,6 +106,9 @@ impl Hand<'_> {
         let held = self.hold(here, name, right)?;
         rustix::fs::renameat(to, place, to, name).map_err(Trouble::dest("rename"))?;
         self.note_inode(held, batch);
+        if right.nlink < 2 {
+            return Ok(());
+        }
         // Renaming a name over another one of the same inode does nothing at all.
         match sys::unlink(to, place) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::error::EntryError;
 use super::options::Loss;
+use crate::progress::Held;
 
 /// How many names a report keeps of each sort; the counts beside them are always complete.
 pub const NAMED: usize = 1_000;
@@ -69,6 +70,24 @@ pub struct Report {
     pub elapsed: Duration,
     /// Nothing was written: the pass was asked for with `dry_run`.
     pub planned: bool,
+    /// What the copying walk took.
+    pub effort: Effort,
+}
+
+/// How a walk over a tree was worked on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// Operations done, of about one request to a file system each: a look at an entry, what making it takes beyond
+    /// that, 64 KiB of content.
+    pub operations: u64,
+    /// Wall time of the walk alone.
+    pub elapsed: Duration,
+    /// Workers at the end.
+    pub workers: usize,
+    /// Workers at most.
+    pub most_workers: usize,
+    /// Why there were no more; `None`: the walk was over before that could be told.
+    pub held: Option<Held>,
 }
 
 impl Report {
@@ -120,7 +139,11 @@ pub struct Scan {
     pub failed: u64,
     /// See `failed`.
     pub errors: Vec<EntryError>,
-    /// Digest of the tree, 64 hexadecimal digits (see [`super::digest`]).
+    /// Directories on which another file system is mounted.
+    pub mounts: u64,
+    /// Entries of which a quick scan saw name and type only.
+    pub names_only: u64,
+    /// Digest of the tree, 64 hexadecimal digits (see [`super::digest`]); empty for a quick scan.
     pub digest: String,
     /// Wall time.
     pub elapsed: Duration,

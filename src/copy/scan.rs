@@ -4,12 +4,13 @@ use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use rustix::io::Errno;
 
+use super::children::{Child, Children};
 use super::claim;
 use super::digest::{Fields, Sum};
 use super::dir::{Budget, Dir, Pair};
@@ -18,13 +19,17 @@ use super::hand::count_kind;
 use super::identity::open_root;
 use super::listing::{Buffer, Listing};
 use super::options::{Loss, ScanOptions};
-use super::pool::{self, Child, Children, Job};
+use super::pool::{self, Job};
 use super::report::Scan;
 use super::side::{self, Reader, Seen, Unread, Voice, look};
 use super::sys::xattr::{self, Xattrs};
 use super::sys::{self, Kind, Meta, Target};
 use super::{Error, Work};
 use crate::progress::Event;
+
+/// So many entries a quick scan looks at: it is about those trees that have no more that their bytes tell best how far
+/// a copy has got.
+pub const QUICK: u64 = 10_000;
 
 /// Counts and digests the tree at `root`; reads only. Access times stay where the user may ask for that.
 ///
@@ -47,15 +52,18 @@ pub fn scan(root: &Path, options: &ScanOptions, work: &Work) -> Result<Scan, Err
         groups: groups.iter().map(|group| group.as_raw()).collect(),
         fields: Fields::without(&std::collections::BTreeSet::new()),
         seen: Seen::default(),
+        looked: AtomicU64::new(0),
         done: &done,
         total: Mutex::default(),
     };
     work.progress.event(Event::Phase("scan"));
     let budget = Budget::of_process();
     let first = Dir::new(None, c"".into(), (Some(meta), None), Pair::new(Some(fd), None, &budget), 0);
-    pool::run(&job, first, &budget, work.cancel, options.jobs, &done)?;
+    pool::run(&job, first, &budget, work, options.jobs, &done)?;
     let (mut scan, sum) = job.total.into_inner().unwrap_or_else(PoisonError::into_inner);
-    scan.digest = sum.to_hex();
+    if !options.quick {
+        scan.digest = sum.to_hex();
+    }
     scan.elapsed = began.elapsed();
     Ok(scan)
 }
@@ -68,6 +76,7 @@ struct Scanning<'a> {
     groups: Vec<u32>,
     fields: Fields,
     seen: Seen,
+    looked: AtomicU64,
     done: &'a AtomicU64,
     total: Mutex<(Scan, Sum)>,
 }
@@ -156,7 +165,12 @@ impl<'a> Job for Scanning<'a> {
             }
             path.truncate(base);
             path.extend_from_slice(name.to_bytes());
-            result = self.entry(worker, dir, fd, name, &path);
+            result = if self.looks() {
+                self.entry(worker, dir, fd, name, &path)
+            } else {
+                worker.scan.names_only += 1;
+                worker.voice.check().map(|()| self.count_name(worker, &path, item.kind))
+            };
             if result.is_err() {
                 break;
             }
@@ -195,6 +209,7 @@ impl<'a> Scanning<'a> {
         } else {
             Xattrs::new()
         };
+        worker.scan.mounts += u64::from(meta.mount != self.root.mount);
         self.count(worker, &path, meta, &xattrs);
         worker.sum.add(&self.fields.record(&path, meta, None, &xattrs, None));
     }
@@ -234,9 +249,27 @@ impl<'a> Scanning<'a> {
         Ok(())
     }
 
-    fn count(&self, worker: &mut Scanner<'a>, path: &[u8], meta: &Meta, xattrs: &Xattrs) {
+    /// Whether the next entry is looked at.
+    fn looks(&self) -> bool {
+        !self.options.quick || self.looked.fetch_add(1, Ordering::Relaxed) < QUICK
+    }
+
+    /// Counts what a name and a type tell.
+    fn count_name(&self, worker: &mut Scanner<'a>, path: &[u8], kind: Kind) {
         let scan = &mut worker.scan;
-        count_kind(&mut scan.counts, meta.kind);
+        count_kind(&mut scan.counts, kind);
+        scan.sockets += u64::from(kind == Kind::Socket);
+        scan.devices += u64::from(kind.is_device());
+        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+        scan.longest_name = scan.longest_name.max(name.len() as u64);
+        scan.longest_path = scan.longest_path.max(path.len() as u64);
+        scan.odd_names += u64::from(str::from_utf8(name).is_err());
+        worker.voice.advance(1, 0);
+    }
+
+    fn count(&self, worker: &mut Scanner<'a>, path: &[u8], meta: &Meta, xattrs: &Xattrs) {
+        self.count_name(worker, path, meta.kind);
+        let scan = &mut worker.scan;
         let first = self.seen.is_first(meta);
         if meta.kind == Kind::File {
             let disk = meta.blocks.saturating_mul(512);
@@ -248,19 +281,12 @@ impl<'a> Scanning<'a> {
             scan.largest_bytes = scan.largest_bytes.max(meta.size);
         }
         scan.hardlinks += u64::from(!first);
-        scan.sockets += u64::from(meta.kind == Kind::Socket);
-        scan.devices += u64::from(meta.kind.is_device());
         scan.others_owner += u64::from(meta.uid != self.user || !self.groups.contains(&meta.gid));
         scan.subsecond += u64::from(meta.mtime.nsec != 0);
-        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
-        scan.longest_name = scan.longest_name.max(name.len() as u64);
-        scan.longest_path = scan.longest_path.max(path.len() as u64);
-        scan.odd_names += u64::from(str::from_utf8(name).is_err());
         let has = |loss| u64::from(xattrs.iter().any(|(name, _)| xattr::property(name) == Some(loss)));
         scan.xattrs += has(Loss::Xattr);
         scan.acls += has(Loss::Acl);
         scan.capabilities += has(Loss::Capability);
-        worker.voice.advance(1, 0);
     }
 }
 
@@ -282,6 +308,8 @@ fn add(into: &mut Scan, from: Scan) {
         (&mut into.others_owner, from.others_owner),
         (&mut into.subsecond, from.subsecond),
         (&mut into.odd_names, from.odd_names),
+        (&mut into.mounts, from.mounts),
+        (&mut into.names_only, from.names_only),
         (&mut into.failed, from.failed),
     ] {
         *sum += count;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
@@ -12,13 +12,16 @@ use super::Work;
 use super::data::fill;
 use super::dir::Dir;
 use super::error::{EntryError, Error};
+use super::meter::Meter;
 use super::report::NAMED;
 use super::sys::xattr::{self, Xattrs};
 use super::sys::{self, Kind, Meta, Target};
 use super::trouble::say;
 use crate::progress::Event;
 
-const BUFFER: usize = 256 << 10;
+/// Each of many workers may have two of these, and what was read should still be in the processor's cache when it is
+/// digested.
+const BUFFER: usize = 64 << 10;
 
 /// What is known of an entry beside its metadata.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -73,31 +76,27 @@ impl Seen {
 /// How a worker tells progress and trouble.
 pub(super) struct Voice<'a> {
     work: &'a Work<'a>,
-    done: &'a AtomicU64,
-    untold: (u64, u64),
+    meter: Meter<'a>,
     pub failed: u64,
     pub errors: Vec<EntryError>,
 }
 
 impl<'a> Voice<'a> {
     pub(super) fn new(work: &'a Work<'a>, done: &'a AtomicU64) -> Self {
-        Self { work, done, untold: (0, 0), failed: 0, errors: Vec::new() }
+        Self { work, meter: Meter::new(work.progress, done), failed: 0, errors: Vec::new() }
     }
 
     pub(super) fn advance(&mut self, entries: u64, bytes: u64) {
-        self.untold.0 += entries;
-        self.untold.1 += bytes;
-        if self.untold.0 >= 64 || self.untold.1 >= 4 << 20 {
-            self.tell();
-        }
+        self.meter.advance(entries, bytes, 4 << 20);
+    }
+
+    /// Counts an entry of the side that progress does not count.
+    pub(super) fn looked(&self) {
+        self.meter.work(1);
     }
 
     pub(super) fn tell(&mut self) {
-        let (entries, bytes) = std::mem::take(&mut self.untold);
-        self.done.fetch_add(entries + (bytes >> 16), Ordering::Relaxed);
-        if entries + bytes > 0 {
-            self.work.progress.event(Event::Advance { entries, bytes });
-        }
+        self.meter.tell();
     }
 
     pub(super) fn check(&self) -> Result<(), Error> {

@@ -24,8 +24,10 @@ use super::ledger::Ledger;
 use super::links::Links;
 use super::listing::{Buffer, Listing};
 use super::options::{Foreign, Loss, Options};
-use super::report::Report;
+use super::recall::{Recall, Root};
+use super::report::{Effort, Report};
 use super::sys::{self, Meta};
+use super::writeback::Writeback;
 use super::{Error, Work, check_pair, names, pool};
 use crate::progress::Event;
 use crate::units::{Stamp, path_text};
@@ -43,6 +45,8 @@ pub(super) struct Pass<'a> {
     pub ledger: Ledger<'a>,
     /// Earlier passes have left records.
     pub history: bool,
+    /// What was proved of these two trees.
+    pub recall: Option<Recall>,
     pub backup: Option<Backup>,
     pub big_file: u64,
     pub left_root: Meta,
@@ -56,6 +60,8 @@ pub(super) struct Pass<'a> {
     pub touched: Mutex<HashMap<(u64, u64), (u32, Stamp)>>,
     /// Operations done, for tuning.
     pub done: AtomicU64,
+    /// Entries made, and 64 KiB of content each, for early writing.
+    pub written: AtomicU64,
     pub total: Mutex<(Report, u64)>,
 }
 
@@ -105,6 +111,13 @@ pub fn tree(src: &Path, dst: &Path, options: &Options, work: &Work) -> Result<Re
         _ => None,
     };
     let ledger = Ledger::new(work.checkpoint);
+    let recall = match (&right_fd, &right_root) {
+        (Some(fd), Some(meta)) if !ledger.keeps => {
+            let right = Root { path: dst, fd, meta };
+            Recall::open([Root { path: src, fd: &left_fd, meta: &left_root }, right], options, work)
+        }
+        _ => None,
+    };
     let rules = Rules::of(options);
     let creator = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let clone = |fd: &OwnedFd| rustix::io::dup(fd).map_err(Error::io("open", dst_path));
@@ -116,6 +129,7 @@ pub fn tree(src: &Path, dst: &Path, options: &Options, work: &Work) -> Result<Re
         links: Links::default(),
         ledger,
         history: ledger.keeps && ledger.has_history()?,
+        recall,
         backup,
         big_file: options.big_file.map_or(BIG_FILE, |bytes| bytes.0),
         left_root,
@@ -125,6 +139,7 @@ pub fn tree(src: &Path, dst: &Path, options: &Options, work: &Work) -> Result<Re
         numbering: Mutex::new(()),
         touched: Mutex::default(),
         done: AtomicU64::new(0),
+        written: AtomicU64::new(0),
         total: Mutex::default(),
     };
     if !options.accept.contains(&Loss::EmptySource)
@@ -150,7 +165,7 @@ pub fn tree(src: &Path, dst: &Path, options: &Options, work: &Work) -> Result<Re
     };
     pass.lock().0.listed.dirs = 1;
     let first = root(if is_new { NEW | IMAGED } else { 0 })?;
-    pool::run(&Copying(&pass), first, &budget, work.cancel, options.jobs, &pass.done)?;
+    let effort = pass.copying(first, &budget)?;
 
     let would = pass.lock().0.deleted;
     let waiting = {
@@ -168,29 +183,28 @@ pub fn tree(src: &Path, dst: &Path, options: &Options, work: &Work) -> Result<Re
         held.check(&left_fd, pass.right_fd.as_ref())?;
         work.progress.event(Event::Phase("delete"));
         pass.lock().0.deleted = 0;
-        pool::run(&Deleting(&pass), root(0)?, &budget, work.cancel, options.jobs, &pass.done)?;
+        pool::run(&Deleting(&pass), root(0)?, &budget, work, options.jobs, &pass.done)?;
     }
+    let made = Instant::now();
     if let (Some(fd), false) = (&pass.right_fd, options.dry_run) {
         work.progress.event(Event::Phase("sync"));
-        rustix::fs::syncfs(fd).map_err(|errno| {
-            if sys::is_full(errno) {
-                Error::NoSpace { path: path_text(dst_path) }
-            } else {
-                Error::io("sync", dst_path)(errno)
-            }
-        })?;
+        rustix::fs::syncfs(fd).map_err(|errno| pass.unsynced(errno))?;
         if ledger.keeps {
             work.checkpoint.sync()?;
         }
     }
-    let (mut report, settled) = pass.total.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (mut report, settled) = std::mem::take(&mut *pass.lock());
     // Two books: every listed entry came to an outcome, and every outcome is one the report shows.
     let shown = report.accounted();
     if report.listed.entries() != settled || report.listed.entries() > shown {
         return Err(Error::CountMismatch { listed: report.listed.entries(), accounted: settled.min(shown) });
     }
+    if let (Some(recall), false) = (&pass.recall, options.dry_run) {
+        recall.keep(made, work);
+    }
     report.elapsed = began.elapsed();
     report.planned = options.dry_run;
+    report.effort = effort;
     Ok(report)
 }
 
@@ -210,6 +224,30 @@ impl Held<'_> {
 impl Pass<'_> {
     pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, (Report, u64)> {
         self.total.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The copying walk, and the early writing beside it.
+    fn copying(&self, root: Arc<Dir>, budget: &Budget) -> Result<Effort, Error> {
+        let (options, work) = (self.options, self.work);
+        std::thread::scope(|scope| {
+            let own = |fd: &OwnedFd| sys::open_dir(fd, c".").map_err(Error::io("open", &self.dst_path));
+            let early = match &self.right_fd {
+                Some(fd) if !options.dry_run => Writeback::start(scope, own(fd)?, &self.written),
+                _ => None,
+            };
+            let done = pool::run(&Copying(self), root, budget, work, options.jobs, &self.done);
+            let written = early.map_or(Ok(()), Writeback::end).map_err(|errno| self.unsynced(errno));
+            let effort = done?;
+            written.map(|()| effort)
+        })
+    }
+
+    /// The destination could not be synced.
+    fn unsynced(&self, errno: rustix::io::Errno) -> Error {
+        if sys::is_full(errno) {
+            return Error::NoSpace { path: path_text(&self.dst_path) };
+        }
+        Error::io("sync", &self.dst_path)(errno)
     }
 
     /// Says that an inode of the run's own is about to have so many names, and so another time of change.
@@ -260,6 +298,9 @@ impl Pass<'_> {
     /// Takes a worker's counts.
     pub(super) fn add(&self, mut hand: super::hand::Hand<'_>) {
         hand.tell();
+        if let Some(recall) = &self.recall {
+            recall.take(&mut hand.learned);
+        }
         let mut total = self.lock();
         total.1 += hand.settled;
         absorb(&mut total.0, hand.tally);

@@ -9,6 +9,7 @@ use super::json::SCHEMA;
 use super::live::Painter;
 use super::output::Output;
 use super::tally::{News, Snapshot};
+use crate::progress::Held;
 
 /// At most one progress event in this time.
 const EVERY: Duration = Duration::from_secs(1);
@@ -71,6 +72,10 @@ fn progress(seen: &Snapshot) -> Value {
         "total_bytes": known(seen.total_bytes),
         "failed": seen.failed,
         "max_rate_bytes": seen.limit,
+        "bytes_per_second": seen.bytes_per_second(),
+        "operations_per_second": seen.operations_per_second(),
+        "workers": seen.workers,
+        "held": seen.held.map(Held::name),
         "elapsed_ms": seen.elapsed.as_millis() as u64,
         "eta_ms": seen.eta().map(|eta| eta.as_millis() as u64),
     })

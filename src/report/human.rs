@@ -6,7 +6,8 @@ use super::notes::table;
 use super::style::Style;
 use super::tally::per_second;
 use crate::copy::EntryError;
-use crate::copy::report::{Comparison, Counts, NAMED, Report, Scan, Shortfall, Side};
+use crate::copy::report::{Comparison, Counts, Effort, NAMED, Report, Scan, Shortfall, Side};
+use crate::progress::Held;
 use crate::units::{Bytes, path_text, show_count, show_duration};
 
 /// Width of the column of labels.
@@ -71,8 +72,30 @@ pub fn report(report: &Report, style: Style) -> String {
     } else {
         row(&mut out, "copied", &format!("{} in {span}, {rate}/s", Bytes(report.copied_bytes)));
     }
+    row(&mut out, "effort", &effort(&report.effort, report.copied_bytes));
     failures(&mut out, report.failed, &report.errors, style);
     out
+}
+
+/// `8 workers`.
+pub(super) fn workers(number: u64) -> String {
+    count(number, "worker", "workers")
+}
+
+/// How a walk that moved so many bytes was worked on.
+fn effort(effort: &Effort, bytes: u64) -> String {
+    let operations = show_count(per_second(effort.operations, effort.elapsed));
+    let rate = Bytes(per_second(bytes, effort.elapsed));
+    let (now, most) = (effort.workers as u64, effort.most_workers as u64);
+    let most = if most > now { format!(", {} at most", show_count(most)) } else { String::new() };
+    let held = match effort.held {
+        None => "it ended before more could help",
+        Some(Held::Given) => "as asked for",
+        Some(Held::NoGain) => "more were no faster",
+        Some(Held::Limit) => "no more may be",
+        Some(Held::Idle) => "there was no work for more",
+    };
+    format!("{operations} operations/s, {rate}/s by {}{most}: {held}", workers(now))
 }
 
 /// The report of a scan.
@@ -223,6 +246,13 @@ mod tests {
             listed_bytes: 5 << 20,
             copied_bytes: 4 << 20,
             elapsed: Duration::from_secs(2),
+            effort: Effort {
+                operations: 9_000,
+                elapsed: Duration::from_secs(1),
+                workers: 12,
+                most_workers: 16,
+                held: Some(Held::NoGain),
+            },
             ..Report::default()
         };
         insta::assert_snapshot!(report(&done, Style::plain()), @r"
@@ -233,6 +263,7 @@ mod tests {
           unchanged     207
           deleted       0
           copied        4.00 MiB in 2.0 s, 2.00 MiB/s
+          effort        9,000 operations/s, 4.00 MiB/s by 12 workers, 16 at most: more were no faster
         failed: 1 entry
           a\x0ab: open: Permission denied
         ");

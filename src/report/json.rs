@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::tally::per_second;
 use crate::copy::EntryError;
-use crate::copy::report::{Comparison, Counts, Probe, Report, Scan, Shortfall, Side};
+use crate::copy::report::{Comparison, Counts, Effort, Probe, Report, Scan, Shortfall, Side};
+use crate::progress::Held;
 use crate::units::path_text;
 
 /// Version of every JSON document and line this program prints.
@@ -67,6 +68,20 @@ pub fn report(report: &Report) -> Value {
         "dest_entries": report.dest_entries,
         "elapsed_ms": millis(report.elapsed),
         "bytes_per_second": per_second(report.copied_bytes, report.elapsed),
+        "effort": effort(&report.effort, report.copied_bytes),
+    })
+}
+
+/// How a walk that moved so many bytes was worked on.
+fn effort(effort: &Effort, bytes: u64) -> Value {
+    json!({
+        "operations": effort.operations,
+        "operations_per_second": per_second(effort.operations, effort.elapsed),
+        "bytes_per_second": per_second(bytes, effort.elapsed),
+        "elapsed_ms": millis(effort.elapsed),
+        "workers": effort.workers,
+        "most_workers": effort.most_workers,
+        "held": effort.held.map(Held::name),
     })
 }
 
@@ -172,8 +187,17 @@ mod tests {
 
     #[test]
     fn every_number_of_a_report_is_there() {
-        let report = Report { failed: 3, vanished: 2, listed_bytes: 7, ..Report::default() };
+        let effort = Effort {
+            operations: 50,
+            elapsed: std::time::Duration::from_secs(2),
+            workers: 8,
+            most_workers: 16,
+            held: Some(Held::NoGain),
+        };
+        let report = Report { failed: 3, vanished: 2, listed_bytes: 7, copied_bytes: 8, effort, ..Report::default() };
         let value = super::report(&report);
+        let effort = r#"{"operations":50,"operations_per_second":25,"bytes_per_second":4,"elapsed_ms":2000,"workers":8,"most_workers":16,"held":"no-gain"}"#;
+        assert_eq!(value["effort"].to_string(), effort);
         assert_eq!((&value["failed"], &value["vanished"], &value["listed_bytes"]), (&json!(3), &json!(2), &json!(7)));
     }
 }

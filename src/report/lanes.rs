@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::tally::{Shared, Snapshot};
-use crate::progress::{Event, Progress};
+use crate::progress::{Event, Held, Progress};
 
 /// One phase and what the lanes have done in it.
 #[derive(Debug)]
@@ -20,6 +20,10 @@ struct Group {
     bytes: AtomicU64,
     total_entries: AtomicU64,
     total_bytes: AtomicU64,
+    operations: AtomicU64,
+    workers: AtomicU64,
+    /// As the lane says that spoke last.
+    held: Mutex<Option<Held>>,
 }
 
 /// The lanes that are open.
@@ -65,6 +69,9 @@ impl Lanes {
             bytes: group.bytes.load(Relaxed),
             total_entries: group.total_entries.load(Relaxed),
             total_bytes: group.total_bytes.load(Relaxed),
+            operations: group.operations.load(Relaxed),
+            workers: group.workers.load(Relaxed),
+            held: *group.held.lock().unwrap_or_else(PoisonError::into_inner),
             ..Snapshot::default()
         })
     }
@@ -85,6 +92,8 @@ struct Now {
     scanned: u64,
     /// What this lane added to the totals of its group.
     expected: (u64, u64),
+    /// Workers of this lane.
+    workers: u64,
 }
 
 impl Lane {
@@ -105,6 +114,7 @@ impl Lane {
             if left.name == "scan" {
                 now.scanned = now.entries;
             }
+            left.workers.fetch_sub(std::mem::take(&mut now.workers), Relaxed);
             if let Some((_, lanes)) = state.groups.iter_mut().find(|(group, _)| Arc::ptr_eq(group, &left)) {
                 *lanes -= 1;
             }
@@ -127,6 +137,9 @@ impl Lane {
                     bytes: AtomicU64::new(0),
                     total_entries: AtomicU64::new(0),
                     total_bytes: AtomicU64::new(0),
+                    operations: AtomicU64::new(0),
+                    workers: AtomicU64::new(0),
+                    held: Mutex::default(),
                 });
                 state.groups.push((group.clone(), 1));
                 self.shared.phase(name);
@@ -162,6 +175,14 @@ impl Progress for Lane {
                     group.entries.fetch_add(entries, Relaxed);
                     group.bytes.fetch_add(bytes, Relaxed);
                 }
+            }
+            Event::Workers { running, operations, held } => {
+                let mut now = self.now();
+                let Some(group) = now.group.clone() else { return };
+                let was = std::mem::replace(&mut now.workers, running as u64);
+                group.operations.fetch_add(operations, Relaxed);
+                group.workers.fetch_add(now.workers.wrapping_sub(was), Relaxed);
+                *group.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
             }
             Event::Limit(limit) => self.shared.limit(limit),
             Event::Failed { path, error } => self.shared.failed(path, error),
@@ -211,6 +232,12 @@ mod tests {
         let seen = tally.snapshot();
         assert_eq!((seen.phase.as_str(), seen.entries, seen.bytes), ("copy", 10, 8));
         assert_eq!((seen.total_entries, seen.total_bytes), (60, 90));
+        for (lane, running) in [(&one, 8), (&two, 8), (&one, 4)] {
+            lane.event(Event::Workers { running, operations: 100, held: None });
+        }
+        assert_eq!((tally.snapshot().workers, tally.snapshot().operations), (12, 300));
+        one.event(Event::Phase("delete"));
+        assert_eq!((tally.snapshot().phase.as_str(), tally.snapshot().workers), ("copy", 8));
         two.event(Event::Failed { path: b"x", error: "no" });
         assert_eq!(tally.snapshot().failed, 1);
         drop((one, two));

@@ -4,8 +4,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::human::workers;
 use super::live::Painter;
 use super::tally::{News, Snapshot};
+use crate::progress::Held;
 use crate::units::{Bytes, show_count, show_duration};
 
 const EVERY: Duration = Duration::from_secs(10);
@@ -76,6 +78,16 @@ pub(super) fn say(news: &News) -> Option<String> {
     }
 }
 
+/// Why there are no more workers, while they are at it.
+fn told(held: Held) -> &'static str {
+    match held {
+        Held::Given => "as asked for",
+        Held::NoGain => "more are no faster",
+        Held::Limit => "no more may be",
+        Held::Idle => "no work for more",
+    }
+}
+
 /// The numbers of a phase: `1,200/5,000 entries, 1.20 GiB/3.00 GiB, 120 MiB/s, 15.0 s left, 2 failed`.
 pub(super) fn describe(seen: &Snapshot) -> String {
     // Such as making it durable: there is nothing to count, and still it takes its time.
@@ -104,6 +116,13 @@ pub(super) fn describe(seen: &Snapshot) -> String {
     if seen.failed > 0 {
         write!(text, ", {} failed", show_count(seen.failed)).ok();
     }
+    // Last, because a narrow terminal cuts off what is last.
+    if seen.workers > 0 {
+        write!(text, ", {} operations/s by {}", show_count(seen.operations_per_second()), workers(seen.workers)).ok();
+        if let Some(held) = seen.held {
+            write!(text, " ({})", told(held)).ok();
+        }
+    }
     text
 }
 
@@ -124,6 +143,7 @@ mod tests {
             total_bytes: 1_024_000,
             failed: 0,
             limit: None,
+            ..Snapshot::default()
         }
     }
 
@@ -147,6 +167,15 @@ mod tests {
         let text = describe(&Snapshot { limit: Some(1 << 20), ..at(1, 10) });
         assert!(text.contains("KiB/s (at most 1.00 MiB/s)"), "{text}");
         assert!(!describe(&at(1, 10)).contains("at most"));
+    }
+
+    #[test]
+    fn what_works_on_it_stands_at_the_end() {
+        let seen = Snapshot { operations: 5_000, workers: 16, ..at(2, 10) };
+        assert!(describe(&seen).ends_with(" 2,500 operations/s by 16 workers"), "{}", describe(&seen));
+        let seen = Snapshot { held: Some(Held::NoGain), workers: 1, ..seen };
+        assert!(describe(&seen).ends_with(" by 1 worker (more are no faster)"), "{}", describe(&seen));
+        assert!(!describe(&at(2, 10)).contains("worker"));
     }
 
     #[test]

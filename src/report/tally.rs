@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::lanes::{Lane, Lanes};
-use crate::progress::{Event, Progress};
+use crate::progress::{Event, Held, Progress};
 use crate::redact;
 use crate::units::path_text;
 
@@ -58,6 +58,12 @@ pub struct Snapshot {
     pub failed: u64,
     /// Bytes a second that may be moved, if that is limited.
     pub limit: Option<u64>,
+    /// Operations done, of about one request to a file system each.
+    pub operations: u64,
+    /// Workers that are at it.
+    pub workers: u64,
+    /// Why there are no more; `None`: there will be, if that helps.
+    pub held: Option<Held>,
 }
 
 impl Snapshot {
@@ -82,6 +88,12 @@ impl Snapshot {
     #[must_use]
     pub fn entries_per_second(&self) -> u64 {
         per_second(self.entries, self.elapsed)
+    }
+
+    /// Operations a second since the phase began.
+    #[must_use]
+    pub fn operations_per_second(&self) -> u64 {
+        per_second(self.operations, self.elapsed)
     }
 
     /// Time the phase still takes at its mean speed; none in its first two seconds and its first hundredth.
@@ -112,6 +124,8 @@ pub struct Tally {
     bytes: AtomicU64,
     total_entries: AtomicU64,
     total_bytes: AtomicU64,
+    operations: AtomicU64,
+    workers: Mutex<(u64, Option<Held>)>,
     /// Entries the last scan counted: what a pass over them has to do, unless the engine knows better.
     scanned: AtomicU64,
     shared: Arc<Shared>,
@@ -169,6 +183,8 @@ impl Tally {
             bytes: AtomicU64::new(0),
             total_entries: AtomicU64::new(0),
             total_bytes: AtomicU64::new(0),
+            operations: AtomicU64::new(0),
+            workers: Mutex::default(),
             scanned: AtomicU64::new(0),
             shared: Arc::new(Shared {
                 lanes: Lanes::default(),
@@ -191,6 +207,7 @@ impl Tally {
             return Snapshot { failed, limit, ..lanes };
         }
         let phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        let (workers, held) = *self.workers();
         Snapshot {
             phase: phase.0.clone(),
             number: phase.1,
@@ -201,7 +218,14 @@ impl Tally {
             total_bytes: self.total_bytes.load(Relaxed),
             failed,
             limit,
+            operations: self.operations.load(Relaxed),
+            workers,
+            held,
         }
+    }
+
+    fn workers(&self) -> MutexGuard<'_, (u64, Option<Held>)> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the phase: nothing is counted until the next one begins.
@@ -222,9 +246,10 @@ impl Tally {
         if phase.0 == "scan" {
             self.scanned.store(self.entries.load(Relaxed), Relaxed);
         }
-        for counter in [&self.entries, &self.bytes, &self.total_entries, &self.total_bytes] {
+        for counter in [&self.entries, &self.bytes, &self.total_entries, &self.total_bytes, &self.operations] {
             counter.store(0, Relaxed);
         }
+        *self.workers() = (0, None);
         if ["copy", "verify"].contains(&name) {
             self.total_entries.store(self.scanned.load(Relaxed), Relaxed);
         }
@@ -243,6 +268,10 @@ impl Progress for Tally {
             Event::Advance { entries, bytes } => {
                 self.entries.fetch_add(entries, Relaxed);
                 self.bytes.fetch_add(bytes, Relaxed);
+            }
+            Event::Workers { running, operations, held } => {
+                self.operations.fetch_add(operations, Relaxed);
+                *self.workers() = (running as u64, held);
             }
             Event::Limit(limit) => self.shared.limit(limit),
             Event::Failed { path, error } => self.shared.failed(path, error),
@@ -273,8 +302,13 @@ mod tests {
         let seen = tally.snapshot();
         assert_eq!((seen.entries, seen.bytes, seen.total_entries, seen.failed), (5, 20, 10, 2));
         assert_eq!(seen.fraction(), Some(0.35));
+        tally.event(Event::Workers { running: 8, operations: 30, held: None });
+        tally.event(Event::Workers { running: 6, operations: 12, held: Some(Held::NoGain) });
+        let seen = tally.snapshot();
+        assert_eq!((seen.workers, seen.operations, seen.held), (6, 42, Some(Held::NoGain)));
         tally.event(Event::Phase("delete"));
         let seen = tally.snapshot();
+        assert_eq!((seen.workers, seen.operations, seen.held), (0, 0, None));
         assert_eq!((seen.phase.as_str(), seen.number, seen.entries, seen.total_bytes), ("delete", 2, 0, 0));
         assert_eq!((seen.failed, seen.fraction()), (2, None));
         let news: Vec<_> = news.try_iter().collect();

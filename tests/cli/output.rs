@@ -26,6 +26,11 @@ fn json_is_one_document_with_units_in_its_names() {
     assert_eq!((&compared["equal"], &compared["differences"]), (&true.into(), &0.into()), "{compared}");
     assert_eq!(compared["left"]["digest"], compared["right"]["digest"]);
     assert_eq!(compared["left"]["digest"].as_str().unwrap().len(), 64);
+    let effort = &report["effort"];
+    for name in ["operations", "operations_per_second", "bytes_per_second", "elapsed_ms", "workers", "most_workers"] {
+        assert!(effort[name].is_u64(), "{name}: {report}");
+    }
+    assert!(effort["operations"].as_u64() > Some(10) && effort["held"].is_null(), "{report}");
     let scanned = call.again().args(["scan", "dst", "--content", "--output", "json"]).run().json();
     assert_eq!((&scanned["counts"]["files"], &scanned["bytes"]), (&2.into(), &6.into()), "{scanned}");
 }
@@ -91,4 +96,33 @@ fn progress_lines_and_silence() {
     // Less than a second of work is no reason to talk.
     let ran = call.again().args(["copy", "src", "dst", "--progress", "plain"]).run();
     assert_eq!(ran.stderr, "");
+}
+
+/// One file of 4 MiB and a limit: long enough to be told of, and no work for a second worker.
+#[test]
+fn workers_are_told_while_they_work_and_in_the_report() {
+    let call = Decamp::new().file("src/big", (0..4 << 18).flat_map(|n: u32| n.to_le_bytes()).collect::<Vec<u8>>());
+    let slow = |dst: &str, more: &[&str]| {
+        let call = call.again().args(["copy", "src", dst, "--max-rate", "2MiB"]).args(more.iter().copied());
+        call.run()
+    };
+    let ran = slow("plain", &["--progress", "plain"]);
+    assert!(ran.stderr.contains(" operations/s by ") && ran.stderr.contains(" workers"), "{}", ran.stderr);
+    assert!(ran.stderr.contains(" workers (no work for more)"), "{}", ran.stderr);
+    assert!(ran.stdout.contains("\n  effort  ") && ran.stdout.contains(" operations/s, "), "{}", ran.stdout);
+    assert!(ran.stdout.contains(" workers: there was no work for more\n"), "{}", ran.stdout);
+    let lines = slow("events", &["--output", "ndjson"]).json_lines();
+    let copying = |line: &&serde_json::Value| line["event"] == "progress" && line["phase"] == "copy";
+    let told: Vec<_> = lines.iter().filter(copying).collect();
+    assert!(told.iter().any(|line| line["held"] == "idle" && line["workers"].as_u64() > Some(1)), "{told:#?}");
+    assert!(told.iter().any(|line| line["operations_per_second"].as_u64() > Some(5)), "{told:#?}");
+    assert!(told.iter().all(|line| line["bytes_per_second"].is_u64()), "{told:#?}");
+    let effort = &lines.last().unwrap()["result"]["effort"];
+    assert_eq!(effort["held"], "idle", "{effort}");
+    assert!(
+        effort["operations"].as_u64() >= Some(64) && effort["bytes_per_second"].as_u64() > Some(1 << 20),
+        "{effort}"
+    );
+    let given = call.again().args(["copy", "src", "given", "--jobs", "3"]).run();
+    assert!(given.stdout.contains(" by 3 workers: as asked for\n"), "{}", given.stdout);
 }

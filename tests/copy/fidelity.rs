@@ -95,6 +95,29 @@ fn within_one_btrfs_and_one_xfs() {
     }
 }
 
+/// Files that are not in memory are opened ahead of their turn: many in one directory, some gone by then.
+#[test]
+fn from_a_disk_that_nothing_was_read_of() {
+    let Some(here) = Volume::new(FileSystem::Ext4, 64) else { return };
+    let Some(there) = Volume::new(FileSystem::Tmpfs, 64) else { return };
+    let (src, dst) = (here.path().join("src"), there.path().join("dst"));
+    Recipe::new(6, 300).with(|odd| odd.holes = false).grow(&src);
+    fs::create_dir(src.join("many")).unwrap();
+    for at in 0..700_usize {
+        let content: Vec<u8> = (0..at * 11).map(|byte| (byte * at) as u8).collect();
+        fs::write(src.join(format!("many/{at}")), content).unwrap();
+    }
+    here.remount(FileSystem::Ext4);
+    let file = fs::File::open(src.join("many/699")).unwrap();
+    let mut byte = [0];
+    let mut into = [std::io::IoSliceMut::new(&mut byte)];
+    let read = rustix::io::preadv2(&file, &mut into, 0, rustix::io::ReadWriteFlags::NOWAIT);
+    assert_eq!(read, Err(rustix::io::Errno::AGAIN), "nothing of it is in memory");
+    let report = pass(&src, &dst, &Options::default());
+    assert_eq!(report.failed, 0, "{report:#?}");
+    assert_same(&src, &dst);
+}
+
 /// Whole volumes: `lost+found` at their roots is nobody's data.
 #[test]
 fn roots_of_volumes() {

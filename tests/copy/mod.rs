@@ -1,6 +1,8 @@
 //! The tree engine against real file systems, with an eye of its own.
 
+mod budget;
 mod deep;
+mod effort;
 mod engine;
 mod exclude;
 mod faults;
@@ -12,3 +14,4 @@ mod limits;
 mod memory;
 mod passes;
 mod rate;
+mod recall;

@@ -7,6 +7,8 @@ pub(crate) mod check;
 pub(crate) mod dress;
 pub(crate) mod env;
 pub(crate) mod faults;
+mod fuse;
+pub(crate) mod latency;
 pub(crate) mod pty;
 pub(crate) mod rng;
 pub(crate) mod rust;

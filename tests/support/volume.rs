@@ -109,6 +109,13 @@ impl Volume {
         mount_remount(&self.mount, flags, "").unwrap();
     }
 
+    /// Unmounts an image and mounts it again: nothing of it is in memory then.
+    pub(crate) fn remount(&self, kind: FileSystem) {
+        unmount(&self.mount, UnmountFlags::empty()).unwrap();
+        let image = self.home.join("image");
+        run("mount", &["-t", kind.name(), "-o", "loop", image.to_str().unwrap()], &self.mount).unwrap();
+    }
+
     /// Unmounts it now; the empty directory below stays until the drop.
     pub(crate) fn unmount(&self) {
         unmount(&self.mount, UnmountFlags::DETACH).unwrap();

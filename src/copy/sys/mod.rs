@@ -165,6 +165,13 @@ pub(super) fn stat_fd(fd: impl AsFd) -> Result<Meta, Errno> {
     retry(|| rustix::fs::statx(fd.as_fd(), c"", AtFlags::EMPTY_PATH, MASK)).map(|stat| Meta::of(&stat))
 }
 
+/// Size, times of change and identity of what is open, and no time of access: a network file system that has just been
+/// read from would have to ask its server for that.
+pub(super) fn state_fd(fd: impl AsFd) -> Result<Meta, Errno> {
+    let mask = StatxFlags::BASIC_STATS.difference(StatxFlags::ATIME);
+    retry(|| rustix::fs::statx(fd.as_fd(), c"", AtFlags::EMPTY_PATH, mask)).map(|stat| Meta::of(&stat))
+}
+
 /// Repeats a call that a signal interrupted.
 pub(super) fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     loop {
@@ -196,10 +203,28 @@ pub(super) fn open_read(dir: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
     open_quietly(dir, name, OFlags::RDONLY | OFlags::NONBLOCK)
 }
 
-/// Makes a new file that nobody else may read yet.
-pub(super) fn create(dir: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
+/// The mode of a new file that nobody else may read yet.
+pub(super) const PRIVATE: u32 = 0o600;
+
+/// Makes a new file. Of `mode` the process's umask, or a default ACL, may take something.
+pub(super) fn create(dir: impl AsFd, name: &CStr, mode: u32) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | SAFE;
-    retry(|| rustix::fs::openat(dir.as_fd(), name, flags, Mode::from_raw_mode(0o600)))
+    retry(|| rustix::fs::openat(dir.as_fd(), name, flags, Mode::from_raw_mode(mode)))
+}
+
+/// Gives this thread a umask of its own, zero, and returns it; where that is not permitted, the process's.
+///
+/// Modes are then right from the start. The process's own umask is left alone: others make files by it.
+pub(super) fn own_umask() -> u32 {
+    // SAFETY: only what a thread shares with others of its file system state (umask, working directory, root) is
+    // separated; no descriptor becomes invalid, and nothing here goes by the working directory.
+    if unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) }.is_ok() {
+        rustix::process::umask(Mode::empty());
+        return 0;
+    }
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o777)
 }
 
 /// Opens an existing file for reading and writing.

@@ -76,6 +76,14 @@ pub(in crate::copy) fn has(target: Target<'_>, name: &CStr) -> Result<bool, Errn
     }
 }
 
+/// Why the mount has no attribute of that sort; `None` if it could have one.
+pub(in crate::copy) fn refusal(target: Target<'_>, name: &CStr) -> Option<Errno> {
+    match get(target, name, &mut [0; 256]) {
+        Ok(_) | Err(Errno::NODATA | Errno::RANGE) => None,
+        Err(errno) => Some(errno),
+    }
+}
+
 fn name_path(dir: impl AsRawFd, name: &CStr) -> Vec<u8> {
     let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
     path.extend_from_slice(name.to_bytes());

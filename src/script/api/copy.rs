@@ -24,8 +24,10 @@ pub(crate) mod copy {
     ///        dry_run: bool = false (a read), more_follow: bool = false (what only a pass with `delete` may
     ///        remove is skipped), again: bool = false (a plan does not walk: what a later pass finds is not known yet)
     /// result #{ listed, created, updated, meta_updated, unchanged, deleted, backed_up, foreign, skipped, vanished, changed,
-    ///        failed, errors, listed_bytes, copied_bytes, dest_entries, elapsed_ms, bytes_per_second, planned };
-    ///        `listed` and `created` are #{ entries, files, dirs, links, specials }, `errors` a list of #{ path, op, reason }
+    ///        failed, errors, listed_bytes, copied_bytes, dest_entries, elapsed_ms, bytes_per_second, planned, effort };
+    ///        `listed` and `created` are #{ entries, files, dirs, links, specials }, `errors` a list of #{ path, op, reason };
+    ///        `effort` is #{ operations, operations_per_second, bytes_per_second, elapsed_ms, workers, most_workers, held },
+    ///        `held` why there were no more workers: given, no-gain, limit, idle, or () if it ended before that was known
     ///
     /// # Units
     /// `_bytes` bytes, `_ms` milliseconds; everything else counts entries.

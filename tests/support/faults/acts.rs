@@ -11,8 +11,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::super::fuse as convert;
 use super::nodes::{Listed, Node, Nodes};
-use super::{Faults, Op, Shared, attr, bytes};
+use super::{Faults, Op, Shared, bytes};
 
 pub(super) struct Pass {
     pub(super) nodes: Nodes,
@@ -52,7 +53,7 @@ impl Pass {
     }
 
     pub(super) fn attr(&self, number: u64, stat: &Stat) -> fuser::FileAttr {
-        attr::attr(number, stat, self.faults(|faults| faults.time_step))
+        convert::attr(number, stat, self.faults(|faults| faults.time_step))
     }
 
     pub(super) fn entry(&self, dir: &Node, name: &OsStr) -> Result<fuser::FileAttr, Errno> {
@@ -112,7 +113,7 @@ impl Pass {
             let step = self.faults(|faults| faults.time_step);
             self.lock().hits += u64::from(step.is_some());
             let time = |time: Option<TimeOrNow>| {
-                time.map_or(Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, |time| attr::timespec(time, step))
+                time.map_or(Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, |time| convert::timespec(time, step))
             };
             let both = Timestamps { last_access: time(wanted.atime), last_modification: time(wanted.mtime) };
             utimensat(CWD, &*path, &both, AtFlags::empty())?;
@@ -135,7 +136,7 @@ impl Pass {
             let item = item?;
             let name = item.file_name().to_bytes().to_vec();
             let number = if name == b"." || name == b".." { ino.0 } else { self.nodes.number(item.ino()) };
-            all.push((number, attr::kind(item.file_type()), name));
+            all.push((number, convert::kind(item.file_type()), name));
         }
         Ok(all)
     }

@@ -6,7 +6,6 @@
 //! same tree seen through it.
 
 mod acts;
-mod attr;
 mod nodes;
 mod pass;
 mod selftest;

@@ -17,9 +17,10 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::super::fuse as convert;
 use super::acts::{Change, Pass};
 use super::nodes::Node;
-use super::{Op, attr, bytes};
+use super::{Op, bytes};
 
 /// Nothing may be cached: the next call must meet the faults of its own moment.
 const NO_CACHE: Duration = Duration::ZERO;
@@ -119,7 +120,7 @@ impl Filesystem for Pass {
         reply: ReplyEntry,
     ) {
         let kind = FileType::from_raw_mode(mode);
-        let call = |dir: &Node, mode| mknodat(&*dir.fd, name, kind, mode, attr::decode_device(rdev));
+        let call = |dir: &Node, mode| mknodat(&*dir.fd, name, kind, mode, convert::decode_device(rdev));
         answer!(reply, self.make(request, dir, name, Some((mode, umask)), call), |(_, attr)| {
             reply.entry(&NO_CACHE, &attr, Generation(0));
         });

@@ -1,0 +1,53 @@
+//! Starts the writing of what is copied while more is copied, so that the destination's disk does not stand idle until
+//! the end and the last sync is short.
+//!
+//! Small files are not worth a call each (`sync_file_range` makes the file system place every one by itself): now and
+//! then the file system as a whole is synced, by a thread of its own.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{Scope, ScopedJoinHandle};
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+/// As often as that, if there is something new.
+const PAUSE: Duration = Duration::from_secs(1);
+/// So many new entries, or 64 KiB each, are worth it.
+const WORTH: u64 = 2_000;
+
+/// The thread.
+pub(super) struct Writeback<'s> {
+    stop: Sender<()>,
+    thread: ScopedJoinHandle<'s, Result<(), Errno>>,
+}
+
+impl<'s> Writeback<'s> {
+    /// Starts it. `fd` is a descriptor of the destination opened for this purpose: the kernel tells a failed write once
+    /// to each, and the last sync must hear of it too. `None` if there can be no more threads: the last sync does it all.
+    pub(super) fn start<'e>(scope: &'s Scope<'s, 'e>, fd: OwnedFd, written: &'e AtomicU64) -> Option<Self> {
+        let (stop, stopped) = channel();
+        let work = move || write_back(&fd, written, &stopped);
+        let thread = std::thread::Builder::new().name("writeback".into()).spawn_scoped(scope, work).ok()?;
+        Some(Self { stop, thread })
+    }
+
+    /// Ends it and says what it met.
+    pub(super) fn end(self) -> Result<(), Errno> {
+        drop(self.stop);
+        self.thread.join().unwrap_or(Ok(()))
+    }
+}
+
+fn write_back(fd: &OwnedFd, written: &AtomicU64, stopped: &Receiver<()>) -> Result<(), Errno> {
+    let mut before = 0;
+    while stopped.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
+        let now = written.load(Ordering::Relaxed);
+        if now - before >= WORTH {
+            before = now;
+            rustix::fs::syncfs(fd)?;
+        }
+    }
+    Ok(())
+}
