@@ -270,9 +270,11 @@ pub(super) fn check(sql: &Connection, path: &Path, formats: &Formats<'_>) -> Res
     Ok(found)
 }
 
-/// Every table and index with its text.
+/// Every table and index, what it is of which table, with its text. A copy of the journal is made by all of it.
 pub(super) fn schema(sql: &Connection) -> rusqlite::Result<Vec<(String, Option<String>)>> {
-    let mut statement = sql.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name")?;
+    // Quoted, because what a changed byte has made of it may be no text.
+    let what = "SELECT quote(name) || quote(type) || quote(tbl_name), sql FROM sqlite_schema ORDER BY name";
+    let mut statement = sql.prepare(what)?;
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 

@@ -189,6 +189,8 @@ fn a_row_that_says_something_else_than_the_events_is_not_believed() {
         "UPDATE meta SET value = zeroblob(32) WHERE key = 'hash_key'",
         "DELETE FROM event WHERE kind = 'step.done'",
         "DELETE FROM blob",
+        "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET type = 'indey' WHERE type = 'index' AND sql NOTNULL",
+        "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET tbl_name = 'stdp' WHERE name = 'step'",
     ] {
         let fresh = state_in_memory();
         copy_all(dir.path(), fresh.path());
