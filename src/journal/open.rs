@@ -247,8 +247,12 @@ pub(super) fn is_new(path: &Path) -> Result<bool, Error> {
 
 /// Refuses a file that is no journal, one that is damaged, and one of a newer decamp; returns its format.
 pub(super) fn check(sql: &Connection, path: &Path, formats: &Formats<'_>) -> Result<i64, Error> {
-    let fail = |source| Error::sql("be checked", path, source);
     let corrupt = |detail: String| Error::Corrupt { path: path.to_path_buf(), detail };
+    let fail = |source: rusqlite::Error| match source.sqlite_error_code() {
+        // Every database can be asked these questions: if this one cannot, its head is damaged.
+        Some(ErrorCode::Unknown) => corrupt(source.to_string()),
+        _ => Error::sql("be checked", path, source),
+    };
     let number = |pragma: &str| sql.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0));
     let found = number("user_version").map_err(fail)?;
     let application = number("application_id").map_err(fail)?;
