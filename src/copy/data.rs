@@ -18,7 +18,7 @@ use crate::rate::Rate;
 /// Up to this much is copied between two looks at whether to stop.
 const SLICE: u64 = 8 << 20;
 /// Small enough that what was read is still in the processor's cache when it is written.
-const BUFFER: usize = 64 << 10;
+pub(super) const BUFFER: usize = 64 << 10;
 /// Below this size a system call in vain costs more than it saves.
 const SMALL: u64 = 64 << 10;
 /// After a read that had to wait, so many more are expected to.

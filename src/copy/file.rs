@@ -22,6 +22,8 @@ use crate::progress::Event;
 
 /// How often a file that changes while it is copied is copied again.
 const RETRIES: u32 = 2;
+/// A file up to this size is read by one call.
+const ONE_READ: u64 = super::data::BUFFER as u64;
 /// Before going on with a big file, so much of what is there is read again.
 const REREAD: u64 = 1 << 20;
 
@@ -174,7 +176,10 @@ impl Hand<'_> {
             };
             let moved = self.mover.copy(from.as_fd(), to.as_fd(), &before, to_dev, start, &mut tick);
             self.advance(0, told);
-            let after = sys::state_fd(from).map_err(Trouble::source("stat"))?;
+            // What came by one read is of one moment, and if it changed since, its time tells the next pass. More of
+            // it may be of several moments: there a network file system has to ask its server.
+            let look = if before.size <= ONE_READ { sys::state_fd(from) } else { sys::stat_fd(from) };
+            let after = look.map_err(Trouble::source("stat"))?;
             let shrank = match moved {
                 Ok(count) => {
                     data = count;
