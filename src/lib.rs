@@ -6,6 +6,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`units`] [`cancel`] [`progress`] [`rate`] | quantities and paths · asking work to stop · how engines report and remember · how fast they may go |
+//! | [`wire`] | messages between two ends of an engine |
 //! | [`copy`] | the tree engine: walk, decide, copy, compare, undo |
 //! | `redact` | keeps the values of secrets out of what is shown and kept |
 //! | `journal` | runs, steps, effects, leases: what a run remembers |
@@ -31,6 +32,7 @@ pub mod copy;
 pub mod progress;
 pub mod rate;
 pub mod units;
+pub mod wire;
 
 #[cfg(feature = "full")]
 pub mod cli;

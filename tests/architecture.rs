@@ -23,8 +23,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("host", &["agent", "k8s"]),
     ("k8s", &["units", "cancel", "progress"]),
     ("agent", &["copy", "block"]),
-    ("copy", &["units", "cancel", "progress", "rate"]),
-    ("block", &["units", "cancel", "progress", "rate"]),
+    ("copy", &["units", "cancel", "progress", "rate", "wire"]),
+    ("block", &["units", "cancel", "progress", "rate", "wire"]),
+    ("wire", &["cancel"]),
     ("rate", &["units", "cancel"]),
     ("units", &[]),
     ("cancel", &[]),
@@ -32,7 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The far side and what it is made of: no scripts, no database, no command line, no other runtime than threads.
-const ENGINES: &[&str] = &["units", "cancel", "progress", "rate", "copy", "block", "agent"];
+const ENGINES: &[&str] = &["units", "cancel", "progress", "rate", "wire", "copy", "block", "agent"];
 
 /// Names, and the only places (below `src/`) they may stand in.
 const PLACES: &[(&str, &[&str])] = &[
