@@ -85,7 +85,7 @@ pub(super) fn write(dir: &Path, formats: &Formats<'_>, files: &BTreeMap<RunId, i
     check(&sql, &path, formats)?;
     whole(&sql, &path)?;
     migrate::bring_up(&mut sql, &dir, &path, formats)?;
-    let secret = secret(&mut sql).map_err(|error| error.at("be given its key", &path))?;
+    let secret = secret(&mut sql, &path).map_err(|error| error.at("be given its key", &path))?;
     images::watch(&sql).map_err(fail)?;
     ballast::keep(&dir)?;
     let in_use = in_use(&dir)?;
@@ -318,7 +318,7 @@ fn settings(sql: &Connection, path: &Path) -> Result<(), Error> {
 }
 
 /// What makes this journal's hashes its own; made once.
-fn secret(sql: &mut Connection) -> Result<Secret, Error> {
+fn secret(sql: &mut Connection, path: &Path) -> Result<Secret, Error> {
     let tx = sql.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let stored: Option<(String, [u8; 32])> = tx
         .query_row(
@@ -330,6 +330,10 @@ fn secret(sql: &mut Connection) -> Result<Secret, Error> {
         .optional()?;
     if let Some((journal_id, key)) = stored {
         return Ok(Secret { journal_id, key });
+    }
+    // Both are written at once: if only one is there, a byte of the other's name has changed.
+    if tx.query_row("SELECT EXISTS (SELECT 1 FROM meta)", [], |row| row.get(0))? {
+        return Err(Error::Corrupt { path: path.to_path_buf(), detail: "its own key is not there".to_owned() });
     }
     let random = Path::new("/dev/urandom");
     let mut key = [0; 32];
@@ -359,18 +363,18 @@ fn in_use(dir: &Path) -> Result<File, Error> {
 
 /// Makes sure that no process has the journal open, and none opens it while the file lives.
 pub(super) fn alone(dir: &Path) -> Result<File, Error> {
-    let mut tries = 0;
+    let begun = Instant::now();
     loop {
         match lock_file(dir, "use.lock", FlockOperation::NonBlockingLockExclusive) {
-            // A program that is just being started has the descriptors of who starts it for an instant.
-            Err(Error::Busy { .. }) if tries < 25 => {
-                tries += 1;
-                std::thread::sleep(PAUSE);
-            }
+            // A program that is just being started has the descriptors of who starts it, on a busy machine for a while.
+            Err(Error::Busy { .. }) if begun.elapsed() < STARTING => std::thread::sleep(PAUSE),
             other => return other,
         }
     }
 }
+
+/// For how long a lock that another program was started with may outlive the file.
+const STARTING: Duration = Duration::from_secs(2);
 
 fn lock_file(dir: &Path, name: &str, operation: FlockOperation) -> Result<File, Error> {
     let path = dir.join(name);

@@ -139,11 +139,14 @@ fn a_changed_byte_of_the_database_is_noticed_or_does_not_matter() {
     sql.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);").unwrap();
     drop(sql);
     let bytes = fs::read(state.join("journal.db")).unwrap();
-    let mut rng = Rng::new(11);
     // Where something is written: most of a small journal is empty space. A number of the format that is one higher is
     // not damage: it is refused as that of a newer decamp.
     let written: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0 && *at != 63).collect();
-    let mut places: Vec<usize> = (0..90).map(|_| written[rng.below(written.len() as u64) as usize]).collect();
+    // Another seed and more places, to look for one that is met seldom.
+    let asked = |name: &str, usual| std::env::var(name).map_or(usual, |value| value.parse().unwrap());
+    let mut rng = Rng::new(asked("DECAMP_FLIP_SEED", 11));
+    let mut places: Vec<usize> =
+        (0..asked("DECAMP_FLIPS", 90)).map(|_| written[rng.below(written.len() as u64) as usize]).collect();
     // The format of the schema, which SQLite refuses in words of its own.
     places.push(47);
     let counts = tried(places.into_iter().map(|at| flip(dir.path(), Path::new("journal.db"), at, 0x01)));
@@ -190,10 +193,14 @@ fn a_row_that_says_something_else_than_the_events_is_not_believed() {
         "UPDATE step SET status = 'lost' WHERE status = 'done'",
         "UPDATE lease SET path = X'2F6F74686572'",
         "UPDATE meta SET value = zeroblob(32) WHERE key = 'hash_key'",
+        "UPDATE meta SET key = 'hash_jey' WHERE key = 'hash_key'",
+        "UPDATE meta SET key = 'journal_hd' WHERE key = 'journal_id'",
         "DELETE FROM event WHERE kind = 'step.done'",
         "DELETE FROM blob",
         "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET type = CAST(type AS BLOB) WHERE name = 'step'",
         "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET tbl_name = 'stdp' WHERE name = 'step'",
+        "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = CAST(sql AS BLOB) WHERE name = 'step'",
+        "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET name = CAST(name AS BLOB) WHERE name = 'step'",
     ] {
         let fresh = state_in_memory();
         copy_all(dir.path(), fresh.path());
