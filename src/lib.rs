@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`units`] [`cancel`] [`progress`] [`rate`] | quantities and paths · asking work to stop · how engines report and remember · how fast they may go |
 //! | [`wire`] | messages between two ends of an engine |
+//! | [`agent`] | the far side, and the way to it: frames, conversations, services |
 //! | [`copy`] | the tree engine: walk, decide, copy, compare, undo |
 //! | `redact` | keeps the values of secrets out of what is shown and kept |
 //! | `journal` | runs, steps, effects, leases: what a run remembers |
@@ -27,6 +28,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("decamp runs on Linux only: it relies on Linux's own calls to keep every property of a file.");
 
+pub mod agent;
 pub mod cancel;
 pub mod copy;
 pub mod progress;
@@ -50,3 +52,7 @@ pub mod repl;
 pub mod report;
 #[cfg(feature = "full")]
 pub mod script;
+
+/// The agent as one static file, which runs on any Linux of this machine's architecture: what is uploaded to a far side.
+#[cfg(feature = "full")]
+pub static AGENT: &[u8] = include_bytes!(env!("DECAMP_AGENT_FILE"));

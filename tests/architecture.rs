@@ -33,7 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The far side and what it is made of: no scripts, no database, no command line, no other runtime than threads.
-const ENGINES: &[&str] = &["units", "cancel", "progress", "rate", "wire", "copy", "block", "agent"];
+pub(crate) const ENGINES: &[&str] = &["units", "cancel", "progress", "rate", "wire", "copy", "block", "agent"];
 
 /// Names, and the only places (below `src/`) they may stand in.
 const PLACES: &[(&str, &[&str])] = &[

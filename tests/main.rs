@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test says what it counted or skipped")]
 
+mod agent;
 mod architecture;
 mod bench;
 mod cli;

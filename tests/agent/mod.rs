@@ -1,0 +1,3 @@
+//! The agent itself: the file that is embedded, and what it does over real streams.
+
+mod file;
