@@ -9,6 +9,7 @@
 //! | [`wire`] | messages between two ends of an engine |
 //! | [`agent`] | the far side, and the way to it: frames, conversations, services |
 //! | [`copy`] | the tree engine: walk, decide, copy, compare, undo |
+//! | [`block`] | the block engine: devices and images, extents, digests, resume |
 //! | `redact` | keeps the values of secrets out of what is shown and kept |
 //! | `journal` | runs, steps, effects, leases: what a run remembers |
 //! | `host` | where commands run |
@@ -29,6 +30,7 @@
 compile_error!("decamp runs on Linux only: it relies on Linux's own calls to keep every property of a file.");
 
 pub mod agent;
+pub mod block;
 pub mod cancel;
 pub mod copy;
 pub mod progress;

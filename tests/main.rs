@@ -5,6 +5,7 @@
 mod agent;
 mod architecture;
 mod bench;
+mod block;
 mod cli;
 mod copy;
 mod journal;

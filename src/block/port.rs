@@ -1,0 +1,254 @@
+//! An end as whoever leads the work sees it: requests go in, answers come out in any order, wherever it is.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use super::end::{End, Role, Worker};
+use super::error::Error;
+use super::geometry::Geometry;
+use super::message::{Reply, Request};
+use super::serve::workers;
+use crate::units::path_text;
+use crate::wire::{Inbox, Line, Outbox};
+
+/// One end of a piece of work: a device or image here, or behind lines to a process that serves it.
+pub struct Endpoint {
+    /// The device or image, as its own machine knows it.
+    pub path: PathBuf,
+    /// Lines to where [`super::serve_source`] or [`super::serve_target`] runs; none: it is here.
+    pub lines: Vec<Line>,
+}
+
+impl Endpoint {
+    /// A device or image of this machine.
+    #[must_use]
+    pub fn local(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), lines: Vec::new() }
+    }
+
+    /// A device or image behind lines.
+    #[must_use]
+    pub fn remote(path: impl Into<PathBuf>, lines: Vec<Line>) -> Self {
+        Self { path: path.into(), lines }
+    }
+
+    /// Its path as bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        std::os::unix::ffi::OsStrExt::as_bytes(self.path.as_os_str())
+    }
+}
+
+/// Which of the two ends.
+pub(super) type Side = usize;
+
+/// What an end answered, and over which of its lanes.
+pub(super) struct Event {
+    pub(super) side: Side,
+    pub(super) lane: usize,
+    pub(super) reply: Result<Reply, Error>,
+}
+
+struct Lane {
+    requests: Option<Sender<Request>>,
+    /// Requests without an answer.
+    open: usize,
+}
+
+pub(super) struct Port {
+    lanes: Vec<Lane>,
+    threads: Vec<JoinHandle<()>>,
+    /// Nothing more is to be done.
+    stop: Arc<AtomicBool>,
+    cut: Arc<OnceLock<Geometry>>,
+    /// The end itself, where it is here.
+    end: Option<Arc<End>>,
+}
+
+impl Port {
+    /// Connects to an end. `feeds`: the end here whose data goes out over these lines.
+    pub(super) fn new(
+        side: Side,
+        role: Role,
+        endpoint: Endpoint,
+        feeds: Option<&Arc<End>>,
+        outgoing: usize,
+        events: &Sender<Event>,
+    ) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let cut = Arc::new(OnceLock::new());
+        let path = path_text(endpoint.bytes());
+        let (mut lanes, mut threads) = (Vec::new(), Vec::new());
+        let mut end = None;
+        if endpoint.lines.is_empty() {
+            let own = Arc::new(End::new(role, outgoing));
+            let (requests, waiting) = channel();
+            let waiting = Arc::new(Mutex::new(waiting));
+            for _ in 0..workers() {
+                let (own, waiting, stop, events) = (own.clone(), waiting.clone(), stop.clone(), events.clone());
+                threads.push(std::thread::spawn(move || work(side, &own, &waiting, &stop, &events)));
+            }
+            lanes.push(Lane { requests: Some(requests), open: 0 });
+            end = Some(own);
+        }
+        for (lane, line) in endpoint.lines.into_iter().enumerate() {
+            let (requests, waiting) = channel();
+            let tell = Tell { side, lane, path: path.clone(), events: events.clone() };
+            let (feeds, quiet, told) = (feeds.cloned(), stop.clone(), tell.clone());
+            threads.push(std::thread::spawn(move || write(line.outbox, &waiting, feeds.as_deref(), &quiet, &told)));
+            let cut = cut.clone();
+            threads.push(std::thread::spawn(move || read(line.inbox, &cut, &tell)));
+            lanes.push(Lane { requests: Some(requests), open: 0 });
+        }
+        Self { lanes, threads, stop, cut, end }
+    }
+
+    pub(super) fn end(&self) -> Option<&Arc<End>> {
+        self.end.as_ref()
+    }
+
+    /// Lanes of it, over which requests go side by side.
+    pub(super) fn is_local(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Agrees on the cut, by which answers are read.
+    pub(super) fn agree(&self, cut: Geometry) {
+        self.cut.set(cut).ok();
+    }
+
+    /// Asks, over the lane that has least to do.
+    pub(super) fn ask(&mut self, request: Request) {
+        if let Some(lane) = self.lanes.iter_mut().min_by_key(|lane| lane.open) {
+            lane.open += 1;
+            // Whoever does not listen any more has said why.
+            if let Some(requests) = &lane.requests {
+                requests.send(request).ok();
+            }
+        }
+    }
+
+    /// An answer came over a lane.
+    pub(super) fn answered(&mut self, lane: usize) {
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.open = lane.open.saturating_sub(1);
+        }
+    }
+
+    /// Ends it: over lines, the other side is told that this is the end, and says so as well.
+    pub(super) fn close(mut self) {
+        self.lanes.iter_mut().for_each(|lane| lane.requests = None);
+        for thread in std::mem::take(&mut self.threads) {
+            thread.join().ok();
+        }
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.lanes.iter_mut().for_each(|lane| lane.requests = None);
+        // A write that was begun here is over before anybody hears that the work has failed. Threads at a line may be
+        // stuck in it, and end with it.
+        if self.is_local() {
+            for thread in std::mem::take(&mut self.threads) {
+                thread.join().ok();
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Tell {
+    side: Side,
+    lane: usize,
+    path: String,
+    events: Sender<Event>,
+}
+
+impl Tell {
+    fn tell(&self, reply: Result<Reply, Error>) -> bool {
+        self.events.send(Event { side: self.side, lane: self.lane, reply }).is_ok()
+    }
+
+    fn broken(&self, broken: crate::wire::Broken) {
+        self.tell(Err(Error::Broken { path: self.path.clone(), broken }));
+    }
+}
+
+fn work(side: Side, end: &End, waiting: &Mutex<Receiver<Request>>, stop: &AtomicBool, events: &Sender<Event>) {
+    let mut worker = Worker::default();
+    loop {
+        let request = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(request) = request else { return };
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let reply = match end.handle(&mut worker, request) {
+            Reply::Failed(error) => Err(error),
+            reply => Ok(reply),
+        };
+        if events.send(Event { side, lane: 0, reply }).is_err() {
+            return;
+        }
+    }
+}
+
+fn write(
+    mut outbox: Box<dyn Outbox>,
+    waiting: &Receiver<Request>,
+    feeds: Option<&End>,
+    stop: &AtomicBool,
+    tell: &Tell,
+) {
+    let mut next = waiting.recv().ok();
+    while let Some(request) = next {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let began = Instant::now();
+        let mut sent = request.send(&mut *outbox);
+        next = waiting.try_recv().ok();
+        if sent.is_ok() && next.is_none() {
+            sent = outbox.flush();
+        }
+        if let Err(broken) = sent {
+            return tell.broken(broken);
+        }
+        if let (Some(end), Request::Write { index, body }) = (feeds, &request) {
+            end.sent(*index, body, began.elapsed());
+        }
+        drop(request);
+        if next.is_none() {
+            next = waiting.recv().ok();
+        }
+    }
+    if !stop.load(Ordering::Relaxed)
+        && let Err(broken) = outbox.finish()
+    {
+        tell.broken(broken);
+    }
+}
+
+fn read(mut inbox: Box<dyn Inbox>, cut: &OnceLock<Geometry>, tell: &Tell) {
+    loop {
+        let mut message = Vec::new();
+        let reply = match inbox.receive(&mut message) {
+            Ok(true) => Reply::read(message, cut.get().copied()).map_err(Error::malformed(&tell.path)),
+            // Whoever still waits for an answer hears that none will come; at the end nobody does.
+            Ok(false) => return tell.broken(crate::wire::Broken::Cut),
+            Err(broken) => return tell.broken(broken),
+        };
+        let over = reply.is_err();
+        let reply = match reply {
+            Ok(Reply::Failed(error)) => Err(error),
+            reply => reply,
+        };
+        if !tell.tell(reply) || over {
+            return;
+        }
+    }
+}
