@@ -13,6 +13,7 @@ use crate::cancel::Cancelled;
 mod engines;
 mod exit;
 mod journal;
+mod ssh;
 
 pub use engines::{BY_HAND, cannot_hold, kind_of};
 pub use exit::Exit;

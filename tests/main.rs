@@ -12,4 +12,5 @@ mod journal;
 mod readme;
 mod repl;
 mod script;
+mod ssh;
 mod support;

@@ -7,6 +7,7 @@ mod abandon;
 mod approve;
 mod args;
 mod ask;
+mod askpass;
 mod check;
 mod compare;
 mod complete;
@@ -99,7 +100,7 @@ enum Fixed {
 /// Runs the command line `args`, program name included, and returns how the process ends.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    if let Some(exit) = complete::answer(&args) {
+    if let Some(exit) = askpass::answer(&args).or_else(|| complete::answer(&args)) {
         return ExitCode::from(exit.code());
     }
     ExitCode::from(start(&args).code())

@@ -1,7 +1,10 @@
-//! Where things run. Today that is this machine; an SSH host and a pod will answer to the same calls.
+//! Where things run: this machine, and hosts over SSH; a pod will answer to the same calls.
 
+pub mod endpoint;
 pub mod error;
 pub mod local;
 pub mod process;
+pub mod ssh;
 
+pub use endpoint::Endpoint;
 pub use error::Error;

@@ -79,7 +79,7 @@ fn word(kind: &Type) -> &str {
         Type::Map => "Map",
         Type::Closure(_) => "FnPtr",
         Type::Handle(name) => name,
-        Type::Duration | Type::Size | Type::Data | Type::Either(_) => "?",
+        Type::Duration | Type::Size | Type::Data | Type::Secret | Type::Either(_) => "?",
     }
 }
 

@@ -238,6 +238,11 @@ mod tests {
             ("copy::shortfalls", r#"copy::shortfalls(tmp + "/a", tmp + "/b")"#),
             ("copy::roots", r#"copy::roots(tmp + "/a", tmp + "/b")"#),
             ("host.exec", r#"host::local().exec(["true"], #{ read_only: true })"#),
+            ("host::keypair", r#"step("x", || host::keypair(tmp + "/key"))"#),
+            // Of a real host: see tests/ssh/script.rs.
+            ("host.authorize_key", "#{ line: (), added: (), made: () }"),
+            ("host.revoke_key", "#{ removed: (), line: () }"),
+            ("host.host_key", "#{ kind: (), fingerprint: (), first_use: () }"),
         ];
         for doc in natives(&engine::bare()) {
             let Some((_, result)) = doc.section("Shape").unwrap().split_once("result #{") else { continue };

@@ -62,6 +62,8 @@ pub(super) enum Type {
     Data,
     /// A closure of so many parameters.
     Closure(usize),
+    /// A secret, and never a text.
+    Secret,
     /// One of these texts.
     Words(Vec<String>),
     Either(Vec<Type>),
@@ -98,6 +100,7 @@ impl Type {
                 "size" | "rate" => Self::Size,
                 "argv" => Self::List(Box::new(Self::Text)),
                 "data" => Self::Data,
+                "secret" => Self::Secret,
                 other => Self::Handle(other.to_owned()),
             },
         }
@@ -148,6 +151,7 @@ impl Type {
             },
             Self::Map => "a map #{ … }".into(),
             Self::Data => "plain data".into(),
+            Self::Secret => "a secret".into(),
             Self::Closure(0) => "a closure without parameters: || …".into(),
             Self::Closure(1) => "a closure of one parameter: |x| …".into(),
             Self::Closure(takes) => format!("a closure of {takes} parameters"),

@@ -13,5 +13,6 @@ pub(crate) mod pty;
 pub(crate) mod rng;
 pub(crate) mod rust;
 pub(crate) mod skip;
+pub(crate) mod ssh;
 pub(crate) mod tree;
 pub(crate) mod volume;

@@ -71,6 +71,8 @@ pub(crate) struct State {
     pub(crate) targets: BTreeMap<String, Option<String>>,
     /// Destinations this process has claimed, by path.
     pub(crate) claims: BTreeMap<PathBuf, Claim>,
+    /// Hosts by what was asked for: handles of the same one share its connection.
+    pub(crate) hosts: BTreeMap<String, Arc<super::ssh::Remote>>,
     /// Destinations that are written to at this moment.
     pub(crate) writing: BTreeSet<PathBuf>,
     /// Why no further step begins.

@@ -52,6 +52,15 @@ impl From<Error> for Unfinished {
     }
 }
 
+/// What is found out about an effect whose outcome is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Probed {
+    /// To ask for it again is harmless: it gives the outcome, or it never began.
+    Again,
+    /// Nothing: a person has to say.
+    Unknown,
+}
+
 impl Ctx {
     /// Does `effect` once: `act` does it and says whether it changed anything, `plan` says what it would do.
     ///
@@ -61,6 +70,20 @@ impl Ctx {
     pub(crate) fn effect(
         &self,
         effect: Effect,
+        plan: impl FnOnce() -> Result<Planned, Error>,
+        act: impl FnOnce() -> Result<(Value, bool), Unfinished>,
+    ) -> Result<Value, Fail> {
+        self.effect_probed(effect, || Ok(Probed::Unknown), plan, act)
+    }
+
+    /// The same for one that can be looked for where it acts: `probe` is asked before a person is.
+    ///
+    /// # Errors
+    /// As [`Ctx::effect`]; what `probe` failed with.
+    pub(crate) fn effect_probed(
+        &self,
+        effect: Effect,
+        probe: impl FnOnce() -> Result<Probed, Fail>,
         plan: impl FnOnce() -> Result<Planned, Error>,
         act: impl FnOnce() -> Result<(Value, bool), Unfinished>,
     ) -> Result<Value, Fail> {
@@ -129,7 +152,11 @@ impl Ctx {
                         run.settle(id, EffectOutcome::Done { result: result.clone(), reconciled: true })?;
                         Ok(self.did(result, true))
                     }
-                    Begun::InDoubt { decision: None, .. } => {
+                    Begun::InDoubt { effect: id, idem_key, decision: None, .. } => {
+                        if probe()? == Probed::Again {
+                            run.act_again(id)?;
+                            return self.act(id, idem_key, act);
+                        }
                         Err(Stop::Error(in_doubt(run.id().as_str(), &key, function, &effect.target)).into())
                     }
                 }

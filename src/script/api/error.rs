@@ -61,6 +61,15 @@ impl From<crate::journal::Error> for Fail {
 pub(crate) struct Token(pub(crate) std::sync::Arc<std::sync::Mutex<Option<Stop>>>);
 
 impl Fail {
+    /// The failure itself, where the caller hands it on in a form of its own.
+    pub(crate) fn into_error(self) -> Error {
+        match self {
+            Self::Error(error) | Self::Stop(Stop::Error(error)) => error,
+            Self::Stop(_) => Error::new(Kind::Internal, "a script ended inside a native"),
+            Self::Rhai(error) => Error::new(Kind::Internal, error.to_string()),
+        }
+    }
+
     /// The form in which Rhai carries it.
     pub(crate) fn into_rhai(self, at: Position) -> Box<EvalAltResult> {
         match self {

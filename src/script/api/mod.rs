@@ -15,6 +15,7 @@ pub(crate) mod error;
 pub(crate) mod flow;
 pub(crate) mod hold;
 pub(crate) mod host;
+pub(crate) mod keys;
 pub(crate) mod ledger;
 pub(crate) mod look;
 pub(crate) mod options;
@@ -22,6 +23,7 @@ pub(crate) mod parallel;
 pub(crate) mod paths;
 pub(crate) mod replay;
 pub(crate) mod secret;
+pub(crate) mod ssh;
 pub(crate) mod step;
 pub(crate) mod tree;
 pub(crate) mod unknown;
@@ -33,6 +35,8 @@ use rhai::{Engine, Shared, exported_module};
 /// Namespaces and their builders.
 pub(super) fn register(engine: &mut Engine) {
     engine.register_type_with_name::<host::Host>("host");
+    engine.register_fn("to_string", |host: &mut host::Host| host.to_string());
+    engine.register_fn("to_debug", |host: &mut host::Host| host.to_string());
     unknown::register(engine);
     secret::register(engine);
     engine.register_global_module(Shared::new(exported_module!(secret::flow)));
