@@ -21,7 +21,7 @@
 //! | `error` | the one place that words errors for people and picks the exit code |
 //!
 //! Arrows point one way, and `tests/architecture.rs` holds them:
-//! `main → cli → repl → script → {host journal report}`; `script → copy → {units cancel progress rate}`.
+//! `main → cli → repl → script → {host journal report}`; `script → {copy block} → {units cancel progress rate wire}`.
 //!
 //! The engines and what they stand on are synchronous, know nothing of scripts, terminals or databases, and compile
 //! alone with `--no-default-features --features agent`.

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::digest::{Digest, Grains};
 use super::error::Error;
 use super::geometry::{GRAINS, Geometry};
+use super::options::Content;
 use crate::progress::{Checkpoint, Record};
 use crate::units::path_text;
 use crate::wire::{Malformed, Put, Take};
@@ -32,8 +33,12 @@ pub(super) struct Header {
     pub(super) complete: bool,
     /// No extent from here on was written in this pass.
     pub(super) mark: u64,
-    /// Before the first pass the target held zeros.
-    pub(super) was_zero: bool,
+    /// The first pass whose entries are relied on.
+    pub(super) since: u32,
+    /// What the target holds where no entry says.
+    pub(super) content: Content,
+    /// Where somebody was found to have written to the target, once it was: nothing here is relied on any more.
+    pub(super) disturbed: Option<u64>,
 }
 
 /// One extent.
@@ -155,7 +160,13 @@ impl Header {
     fn bytes(&self) -> Vec<u8> {
         let mut put = Put::default();
         put.bytes(self.source.as_bytes()).bytes(self.target.as_bytes()).number(self.size);
-        put.number(u64::from(self.pass)).flag(self.complete).number(self.mark).flag(self.was_zero);
+        put.number(u64::from(self.pass)).flag(self.complete).number(self.mark).number(u64::from(self.since));
+        put.byte(match self.content {
+            Content::Unknown => 0,
+            Content::Zero => 1,
+            Content::Compare => 2,
+        });
+        put.flag(self.disturbed.is_some()).number(self.disturbed.unwrap_or(0));
         put.0
     }
 
@@ -167,7 +178,17 @@ impl Header {
             pass: take.small()?,
             complete: take.flag()?,
             mark: take.number()?,
-            was_zero: take.flag()?,
+            since: take.small()?,
+            content: match take.byte()? {
+                0 => Content::Unknown,
+                1 => Content::Zero,
+                2 => Content::Compare,
+                _ => return Err(Malformed::Range),
+            },
+            disturbed: {
+                let (was, offset) = (take.flag()?, take.number()?);
+                was.then_some(offset)
+            },
         };
         take.end()?;
         Ok(header)
@@ -327,8 +348,17 @@ mod tests {
     use crate::progress::Forgetful;
 
     fn header(pass: u32) -> Header {
-        let (source, target) = ("a".to_owned(), "b".to_owned());
-        Header { source, target, size: 3 << 20, pass, complete: false, mark: 9, was_zero: true }
+        Header {
+            source: "a".to_owned(),
+            target: "b".to_owned(),
+            size: 3 << 20,
+            pass,
+            complete: false,
+            mark: 9,
+            since: 1,
+            content: Content::Zero,
+            disturbed: Some(7),
+        }
     }
 
     #[test]

@@ -74,14 +74,22 @@ pub fn copy(source: Endpoint, target: Endpoint, options: &Options, work: &Work<'
     let mut changed = false;
     let mut known = match header {
         Some(header) if header.size == size => {
-            let known = Knowledge::of(&books, header, cut)?;
-            match disturbed(&mut ends, &books, &known, cut)? {
+            let known = Knowledge::of(&books, &header, cut)?;
+            let found = match header.disturbed {
+                Some(offset) => Some(offset),
+                None => disturbed(&mut ends, &books, &known, cut)?,
+            };
+            match found {
                 None => known,
                 Some(_) if options.overwrite => {
                     changed = true;
-                    known.forget()
+                    known.forget(cut)
                 }
-                Some(offset) => return Err(Error::TargetChanged { path: ends.facts(TARGET).path.clone(), offset }),
+                Some(offset) => {
+                    // The next look may fall on other places.
+                    books.set_header(&Header { disturbed: Some(offset), ..header })?;
+                    return Err(Error::TargetChanged { path: ends.facts(TARGET).path.clone(), offset });
+                }
             }
         }
         // The source has another size: what is on the target is still ours, and has to be looked at.
@@ -95,7 +103,9 @@ pub fn copy(source: Endpoint, target: Endpoint, options: &Options, work: &Work<'
         pass: known.pass,
         complete: false,
         mark: known.mark,
-        was_zero: known.content == Content::Zero,
+        since: known.since,
+        content: known.content,
+        disturbed: None,
     };
     if books.keeps() {
         books.set_header(&fresh)?;

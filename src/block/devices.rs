@@ -29,6 +29,24 @@ pub struct Device {
     pub error: Option<String>,
 }
 
+/// Looks at one device or image of this machine; nothing is held.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::NotBlock`], or [`Error::Io`] if it cannot be opened or asked.
+pub fn look(path: &Path) -> Result<Facts, Error> {
+    use rustix::fs::{Mode, OFlags};
+    use rustix::io::Errno;
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let text = crate::units::path_text(bytes);
+    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty());
+    match fd.and_then(|fd| facts::of(&fd, bytes)) {
+        Ok(facts) => Ok(facts),
+        Err(Errno::NOENT) => Err(Error::NotFound { path: text }),
+        Err(Errno::NOTBLK) => Err(Error::NotBlock { path: text }),
+        Err(errno) => Err(Error::io("open", &text)(errno)),
+    }
+}
+
 /// All block devices that have a size, in the order of their names.
 ///
 /// # Errors

@@ -319,26 +319,25 @@ impl Reply {
 
 /// The errors an end can answer with; the others are made where the work is led.
 fn put_error(error: &Error, put: &mut Put) {
-    let mut write = |kind: u8, path: &str, text: &str, numbers: [u64; 2], errno: Errno| {
+    let mut write = |kind: u8, path: &str, text: &str, numbers: [u64; 2], errno: Option<Errno>| {
         put.byte(kind).bytes(path.as_bytes()).bytes(text.as_bytes()).number(numbers[0]).number(numbers[1]);
-        put.signed(i64::from(errno.raw_os_error()));
+        put.signed(errno.map_or(0, |errno| i64::from(errno.raw_os_error())));
     };
-    let none = Errno::from_raw_os_error(0);
     match error {
-        Error::Io { op, path, source } => write(1, path, op, [0; 2], *source),
-        Error::NotFound { path } => write(2, path, "", [0; 2], none),
-        Error::NotBlock { path } => write(3, path, "", [0; 2], none),
-        Error::InUse { path, by } => write(4, path, &by.join(", "), [0; 2], none),
-        Error::ReadOnly { path } => write(5, path, "", [0; 2], none),
-        Error::Resized { path, before, now } => write(6, path, "", [*before, *now], none),
-        Error::Unreadable { path, offset, length, source } => write(7, path, "", [*offset, *length], *source),
-        Error::NoSpace { path } => write(8, path, "", [0; 2], none),
-        Error::NoMap { path, why } => write(9, path, why, [0; 2], none),
-        Error::Lied { path, what } => write(10, path, what, [0; 2], none),
+        Error::Io { op, path, source } => write(1, path, op, [0; 2], Some(*source)),
+        Error::NotFound { path } => write(2, path, "", [0; 2], None),
+        Error::NotBlock { path } => write(3, path, "", [0; 2], None),
+        Error::InUse { path, by } => write(4, path, &by.join(", "), [0; 2], None),
+        Error::ReadOnly { path } => write(5, path, "", [0; 2], None),
+        Error::Resized { path, before, now } => write(6, path, "", [*before, *now], None),
+        Error::Unreadable { path, offset, length, source } => write(7, path, "", [*offset, *length], Some(*source)),
+        Error::NoSpace { path } => write(8, path, "", [0; 2], None),
+        Error::NoMap { path, why } => write(9, path, why, [0; 2], None),
+        Error::Lied { path, what } => write(10, path, what, [0; 2], None),
         Error::Other { path, expected, found, .. } => {
-            write(11, path, &format!("{expected}\n{found}"), [0; 2], none);
+            write(11, path, &format!("{expected}\n{found}"), [0; 2], None);
         }
-        other => write(12, "", &other.to_string(), [0; 2], none),
+        other => write(12, "", &other.to_string(), [0; 2], None),
     }
 }
 
@@ -348,7 +347,9 @@ const OPS: [&str; 10] = ["open", "stat", "read", "write", "zero", "sync", "creat
 fn take_error(take: &mut Take<'_>) -> Result<Error, Malformed> {
     let (kind, path, text) = (take.byte()?, string(take)?, string(take)?);
     let [first, second] = [take.number()?, take.number()?];
-    let errno = Errno::from_raw_os_error(i32::try_from(take.signed()?).map_err(|_| Malformed::Range)?);
+    // Another number is none of the kernel's.
+    let errno = i32::try_from(take.signed()?).ok().filter(|errno| (1..4096).contains(errno));
+    let errno = errno.map_or(Errno::IO, Errno::from_raw_os_error);
     let op = OPS.into_iter().find(|op| *op == text).unwrap_or("work on");
     Ok(match kind {
         1 => Error::Io { op, path, source: errno },

@@ -35,7 +35,7 @@ mod sysfs;
 pub use codec::Compress;
 pub use compare::compare;
 pub use copy::{copy, preview};
-pub use devices::{Device, devices};
+pub use devices::{Device, devices, look};
 pub use error::{Error, Lost};
 pub use facts::{Facts, Identity};
 pub use geometry::{EXTENT, GRAIN};

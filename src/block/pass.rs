@@ -36,6 +36,8 @@ pub(super) enum Stand {
 /// What is known before a pass or at its beginning.
 pub(super) struct Knowledge {
     pub(super) pass: u32,
+    /// The first pass whose entries are relied on.
+    pub(super) since: u32,
     /// An attempt before this one may have written up to here without knowing.
     pub(super) mark: u64,
     /// What the target holds where nothing else is known.
@@ -47,22 +49,21 @@ pub(super) struct Knowledge {
 impl Knowledge {
     pub(super) fn none(cut: Geometry, pass: u32, content: Content) -> Self {
         let extents = usize::try_from(cut.extents()).unwrap_or(usize::MAX);
-        Self { pass, mark: 0, content, stands: vec![Stand::Open; extents], sums: vec![[0; 16]; extents] }
+        Self { pass, since: pass, mark: 0, content, stands: vec![Stand::Open; extents], sums: vec![[0; 16]; extents] }
     }
 
     /// What the books say.
-    pub(super) fn of(books: &Books<'_>, header: Header, cut: Geometry) -> Result<Self, Error> {
-        let (pass, mark) = if header.complete { (header.pass + 1, 0) } else { (header.pass, header.mark) };
-        // A whole pass leaves no extent unknown: what lost its entry is looked at.
-        let content = match (header.complete, header.was_zero) {
-            (false, true) if pass == 1 => Content::Zero,
-            (false, _) if pass == 1 => Content::Unknown,
-            _ => Content::Compare,
+    pub(super) fn of(books: &Books<'_>, header: &Header, cut: Geometry) -> Result<Self, Error> {
+        let known = match header.complete {
+            // A whole pass leaves no extent unknown: what has no entry is looked at.
+            true => Self::none(cut, header.pass + 1, Content::Compare),
+            false => Self { mark: header.mark, ..Self::none(cut, header.pass, header.content) },
         };
-        let mut known = Self { mark, ..Self::none(cut, pass, content) };
+        let mut known = Self { since: header.since, ..known };
         books.each(cut, |index, entry| {
             let at = index as usize;
-            known.stands[at] = match (entry.pass == pass, entry.unproved) {
+            known.stands[at] = match (entry.pass == known.pass, entry.unproved) {
+                _ if entry.pass < known.since => Stand::Open,
                 (false, _) => Stand::Earlier,
                 (true, false) => Stand::Done,
                 (true, true) => Stand::Unproved,
@@ -72,10 +73,9 @@ impl Knowledge {
         Ok(known)
     }
 
-    /// The same without any trust in what was kept.
-    pub(super) fn forget(self) -> Self {
-        let none = vec![Stand::Open; self.stands.len()];
-        Self { pass: self.pass + 1, mark: 0, content: Content::Compare, stands: none, ..self }
+    /// The same without any trust in what was kept, now and after a cut.
+    pub(super) fn forget(self, cut: Geometry) -> Self {
+        Self::none(cut, self.pass + 1, Content::Compare)
     }
 
     /// Whether the books can say what the target holds there.

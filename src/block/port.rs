@@ -13,7 +13,7 @@ use super::geometry::Geometry;
 use super::message::{Reply, Request};
 use super::serve::workers;
 use crate::units::path_text;
-use crate::wire::{Inbox, Line, Outbox};
+use crate::wire::{Broken, Inbox, Line, Outbox};
 
 /// One end of a piece of work: a device or image here, or behind lines to a process that serves it.
 pub struct Endpoint {
@@ -88,8 +88,9 @@ impl Port {
             let (requests, waiting) = channel();
             let waiting = Arc::new(Mutex::new(waiting));
             for _ in 0..workers() {
-                let (own, waiting, stop, events) = (own.clone(), waiting.clone(), stop.clone(), events.clone());
-                threads.push(std::thread::spawn(move || work(side, &own, &waiting, &stop, &events)));
+                let (own, waiting, stop) = (own.clone(), waiting.clone(), stop.clone());
+                let tell = Tell { side, lane: 0, path: path.clone(), events: events.clone() };
+                threads.push(std::thread::spawn(move || work(&own, &waiting, &stop, &tell)));
             }
             lanes.push(Lane { requests: Some(requests), open: 0 });
             end = Some(own);
@@ -174,12 +175,21 @@ impl Tell {
         self.events.send(Event { side: self.side, lane: self.lane, reply }).is_ok()
     }
 
-    fn broken(&self, broken: crate::wire::Broken) {
+    fn broken(&self, broken: Broken) {
         self.tell(Err(Error::Broken { path: self.path.clone(), broken }));
     }
 }
 
-fn work(side: Side, end: &End, waiting: &Mutex<Receiver<Request>>, stop: &AtomicBool, events: &Sender<Event>) {
+/// A thread that panics says so: nobody may wait for it.
+impl Drop for Tell {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.broken(Broken::Refused("a thread panicked: a defect of decamp".to_owned()));
+        }
+    }
+}
+
+fn work(end: &End, waiting: &Mutex<Receiver<Request>>, stop: &AtomicBool, tell: &Tell) {
     let mut worker = Worker::default();
     loop {
         let request = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -191,7 +201,7 @@ fn work(side: Side, end: &End, waiting: &Mutex<Receiver<Request>>, stop: &Atomic
             Reply::Failed(error) => Err(error),
             reply => Ok(reply),
         };
-        if events.send(Event { side, lane: 0, reply }).is_err() {
+        if !tell.tell(reply) {
             return;
         }
     }
@@ -239,7 +249,7 @@ fn read(mut inbox: Box<dyn Inbox>, cut: &OnceLock<Geometry>, tell: &Tell) {
         let reply = match inbox.receive(&mut message) {
             Ok(true) => Reply::read(message, cut.get().copied()).map_err(Error::malformed(&tell.path)),
             // Whoever still waits for an answer hears that none will come; at the end nobody does.
-            Ok(false) => return tell.broken(crate::wire::Broken::Cut),
+            Ok(false) => return tell.broken(Broken::Cut),
             Err(broken) => return tell.broken(broken),
         };
         let over = reply.is_err();

@@ -34,7 +34,8 @@ pub(super) fn workers() -> usize {
 }
 
 type Jobs = Receiver<(usize, Request)>;
-type Out = Mutex<Box<dyn Outbox>>;
+/// Where answers of one line go; taken away once it cannot take one, so that the other side hears of it.
+type Out = Mutex<Option<Box<dyn Outbox>>>;
 
 /// So many lines keep a machine busy without help: each does what it is asked before it takes the next request, and no
 /// more than one extent of each has arrived without being written if this process is killed.
@@ -44,7 +45,7 @@ fn serve(role: Role, lines: Vec<Line>) -> Result<(), Broken> {
     let end = End::new(role, lines.len());
     let helpers = if lines.len() < ENOUGH { workers() } else { 0 };
     let (outboxes, inboxes): (Vec<Out>, Vec<_>) =
-        lines.into_iter().map(|line| (Mutex::new(line.outbox), line.inbox)).unzip();
+        lines.into_iter().map(|line| (Mutex::new(Some(line.outbox)), line.inbox)).unzip();
     let (jobs, waiting) = sync_channel(0);
     let waiting = Mutex::new(waiting);
     let (end, outboxes_ref, waiting) = (&end, &outboxes, &waiting);
@@ -55,7 +56,7 @@ fn serve(role: Role, lines: Vec<Line>) -> Result<(), Broken> {
             .enumerate()
             .map(|(line, inbox)| {
                 let jobs = (helpers > 0).then(|| jobs.clone());
-                scope.spawn(move || receive(end, line, inbox, jobs.as_ref(), &outboxes_ref[line]))
+                scope.spawn(move || receive(end, line, inbox, jobs.as_ref(), outboxes_ref))
             })
             .collect();
         drop(jobs);
@@ -66,7 +67,8 @@ fn serve(role: Role, lines: Vec<Line>) -> Result<(), Broken> {
     });
     ended.into_iter().collect::<Result<(), _>>()?;
     for outbox in outboxes {
-        outbox.into_inner().unwrap_or_else(PoisonError::into_inner).finish()?;
+        let outbox = outbox.into_inner().unwrap_or_else(PoisonError::into_inner);
+        outbox.ok_or(Broken::Cut)?.finish()?;
     }
     Ok(())
 }
@@ -76,8 +78,10 @@ fn receive(
     line: usize,
     mut inbox: Box<dyn Inbox>,
     jobs: Option<&SyncSender<(usize, Request)>>,
-    outbox: &Out,
+    outboxes: &[Out],
 ) -> Result<(), Broken> {
+    let _guard = Guard(outboxes);
+    let outbox = &outboxes[line];
     let mut worker = Worker::default();
     loop {
         let mut message = Vec::new();
@@ -101,6 +105,7 @@ fn receive(
 }
 
 fn work(end: &End, waiting: &Mutex<Jobs>, outboxes: &[Out]) -> Result<(), Broken> {
+    let _guard = Guard(outboxes);
     let mut worker = Worker::default();
     let mut broken = Ok(());
     loop {
@@ -108,19 +113,31 @@ fn work(end: &End, waiting: &Mutex<Jobs>, outboxes: &[Out]) -> Result<(), Broken
         let Ok((line, request)) = job else { return broken };
         // What came whole is done even if nobody can be told: it may be a write.
         let reply = end.handle(&mut worker, request);
-        if broken.is_ok() {
-            broken = answer(end, &outboxes[line], &reply);
-        }
+        let answered = answer(end, &outboxes[line], &reply);
+        broken = broken.and(answered);
     }
 }
 
-fn answer(end: &End, outbox: &Out, reply: &Reply) -> Result<(), Broken> {
-    let mut outbox = outbox.lock().unwrap_or_else(PoisonError::into_inner);
+fn answer(end: &End, out: &Out, reply: &Reply) -> Result<(), Broken> {
+    let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(outbox) = out.as_mut() else { return Err(Broken::Cut) };
     let began = Instant::now();
-    reply.send(&mut **outbox)?;
-    outbox.flush()?;
-    if let Reply::Extent { index, body } = reply {
+    let sent = reply.send(&mut **outbox).and_then(|()| outbox.flush());
+    if sent.is_err() {
+        *out = None;
+    } else if let Reply::Extent { index, body } = reply {
         end.sent(*index, body, began.elapsed());
     }
-    Ok(())
+    sent
+}
+
+/// Breaks every line if the thread that has it panics: nobody may wait for its answers.
+struct Guard<'o>(&'o [Out]);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.iter().for_each(|out| *out.lock().unwrap_or_else(PoisonError::into_inner) = None);
+        }
+    }
 }

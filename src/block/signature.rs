@@ -187,7 +187,7 @@ mod tests {
             names(&bytes)
         };
         assert_eq!(plant(size - 512, b"EFI PART"), ["gpt-backup"]);
-        assert_eq!(plant((size / 512 - 16 & !7) * 512, b"\xfc\x4e\x2b\xa9"), ["md-raid"]);
+        assert_eq!(plant(((size / 512 - 16) & !7) * 512, b"\xfc\x4e\x2b\xa9"), ["md-raid"]);
         assert_eq!(plant((3 << 20) - (64 << 10), b"\xfc\x4e\x2b\xa9"), ["md-raid"]);
         assert_eq!(plant((128 << 10) + 5 * 1024, ZFS[0]), ["zfs"]);
         assert_eq!(plant((3 << 20) - (128 << 10) + 1024, ZFS[1]), ["zfs"]);

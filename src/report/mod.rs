@@ -5,6 +5,7 @@
 //! and one thread paints it as a bar, as plain lines or as JSON lines ([`live::Live`]).
 
 pub mod bar;
+pub mod block;
 pub mod events;
 pub mod human;
 pub mod json;

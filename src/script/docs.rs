@@ -229,7 +229,15 @@ mod tests {
 
     #[test]
     fn every_documented_result_has_the_fields_it_really_has() {
+        let image = r#"({ step("i", || host::local().exec(["cp", "/proc/self/status", tmp + "/i"])); "#;
+        let with_image = |call: &str| format!("{image} {call} }})");
+        let copied = with_image(r#"step("x", || block::copy(tmp + "/i", tmp + "/j", #{ create: true }))"#);
+        let paired = with_image(r#"block::pair(tmp + "/i", tmp + "/j", #{ create: true })"#);
+        let compared = with_image(r#"block::compare(tmp + "/i", "/proc/self/exe")"#);
         let calls = [
+            ("block::copy", &*copied),
+            ("block::pair", &*paired),
+            ("block::compare", &*compared),
             ("copy::tree", r#"step("x", || copy::tree(tmp + "/a", tmp + "/b"))"#),
             ("copy::root", r#"step("x", || copy::root(tmp + "/new"))"#),
             ("copy::scan", r#"copy::scan(tmp + "/a")"#),

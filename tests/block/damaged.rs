@@ -33,7 +33,8 @@ fn what_cannot_be_read_fails_the_copy_or_is_zeros_that_are_told_of() {
     detach(&source);
     assert!(faulty.hits() > 0);
     let error = failed.unwrap_err();
-    assert!(matches!(error, Error::Unreadable { source: Errno::IO, offset, .. } if offset == 5 * MIB), "{error}");
+    // Several extents are read at once: which of the bad ones is met first is not known.
+    assert!(matches!(error, Error::Unreadable { source: Errno::IO, offset, .. } if offset >= 5 * MIB), "{error}");
     let report = filled.unwrap();
     let [Lost { offset, bytes: lost }] = report.lost[..] else { panic!("{:?}", report.lost) };
     assert_eq!(offset + lost, bytes);

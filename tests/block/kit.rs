@@ -7,19 +7,23 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use decamp::block::{self, Endpoint, Error, Options, Report, Work};
 use decamp::cancel::Cancel;
 use decamp::progress::{Checkpoint, CheckpointError, Forgetful, Record, Silent, Visit};
-use decamp::wire::{Broken, Inbox, Line, Outbox, pair};
+use decamp::wire::{Broken, Inbox, Line, Outbox};
 
 use crate::support::rng::Rng;
 use crate::support::skip::{needs_root, skipped};
 
 pub(super) const MIB: u64 = 1 << 20;
 pub(super) const GRAIN: usize = 64 << 10;
+/// Nothing in these tests takes as long.
+const LIMIT: Duration = Duration::from_secs(100);
 
 /// Bytes of a test device: 64 MiB, or 1 GiB with `DECAMP_BIG=1`.
 pub(super) fn size() -> u64 {
@@ -136,13 +140,17 @@ pub(super) fn copy_with(
     options: &Options,
     checkpoint: &dyn Checkpoint,
 ) -> Result<Report, Error> {
-    let cancel = Cancel::new();
+    // What hangs fails.
+    let cancel = Cancel::new().until(Instant::now() + LIMIT);
     block::copy(source, target, options, &Work { progress: &Silent, checkpoint, cancel: &cancel })
 }
 
 /// Remembers in memory, as long as the test wants.
 #[derive(Default)]
-pub(super) struct Memory(Mutex<BTreeMap<(u8, Vec<u8>), Vec<u8>>>);
+pub(super) struct Memory(Mutex<Rows>);
+
+/// Values by kind and key.
+type Rows = BTreeMap<(u8, Vec<u8>), Vec<u8>>;
 
 impl Checkpoint for Memory {
     fn put(&self, records: &[Record<'_>]) -> Result<(), CheckpointError> {
@@ -223,18 +231,35 @@ impl Watch {
 
     /// Both ends of a line that is watched.
     fn line(&self) -> (Line, Line) {
-        let (near, far) = pair(4);
-        let watched = |line: Line| Line {
-            outbox: Box::new(WatchedOut { inner: line.outbox, watch: self.clone() }),
-            inbox: Box::new(WatchedIn { inner: line.inbox, watch: self.clone() }),
+        let ((to_far, from_near), (to_near, from_far)) = (sync_channel(4), sync_channel(4));
+        let line = |sender, receiver, far| Line {
+            outbox: Box::new(WatchedOut { sender, watch: self.clone() }),
+            inbox: Box::new(WatchedIn { receiver, watch: self.clone(), far }),
         };
-        (watched(near), watched(far))
+        (line(to_far, from_far, false), line(to_near, from_near, true))
     }
 }
 
+/// `None` is the end.
+type Message = Option<Vec<u8>>;
+
 struct WatchedOut {
-    inner: Box<dyn Outbox>,
+    sender: SyncSender<Message>,
     watch: Watch,
+}
+
+impl WatchedOut {
+    /// Waits for room, as long as the line is whole.
+    fn put(&self, mut message: Message) -> Result<(), Broken> {
+        loop {
+            match self.sender.try_send(message) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(back)) if self.watch.left() > 0 => message = back,
+                Err(_) => return Err(Broken::Cut),
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
 }
 
 impl Outbox for WatchedOut {
@@ -242,37 +267,51 @@ impl Outbox for WatchedOut {
         if self.watch.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
             return Err(Broken::Cut);
         }
-        let bytes: usize = parts.iter().map(|part| part.len()).sum();
-        self.watch.bytes.fetch_add(i64::try_from(bytes).unwrap(), Ordering::SeqCst);
-        self.inner.send(parts)
+        let message = parts.concat();
+        self.watch.bytes.fetch_add(i64::try_from(message.len()).unwrap(), Ordering::SeqCst);
+        self.put(Some(message))
     }
 
     fn flush(&mut self) -> Result<(), Broken> {
-        self.inner.flush()
+        Ok(())
     }
 
     fn finish(&mut self) -> Result<(), Broken> {
-        if self.watch.left() <= 0 { Err(Broken::Cut) } else { self.inner.finish() }
+        if self.watch.left() <= 0 { Err(Broken::Cut) } else { self.put(None) }
     }
 }
 
 struct WatchedIn {
-    inner: Box<dyn Inbox>,
+    receiver: Receiver<Message>,
     watch: Watch,
+    /// Requests come in here, not answers.
+    far: bool,
 }
 
 impl Inbox for WatchedIn {
     fn receive(&mut self, into: &mut Vec<u8>) -> Result<bool, Broken> {
-        let some = self.inner.receive(into)?;
+        let message = loop {
+            // What is on its way when the line breaks does not arrive.
+            if self.watch.left() <= 0 {
+                return Err(Broken::Cut);
+            }
+            match self.receiver.recv_timeout(Duration::from_millis(2)) {
+                Ok(message) => break message,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(Broken::Cut),
+            }
+        };
+        let Some(message) = message else { return Ok(false) };
         // A request to write (kind 5) with data: the number of the extent, then which of its grains are data.
-        if some && into[0] == 5 && into.len() > 8 {
-            let mut take = decamp::wire::Take(&into[1..]);
+        if self.far && message[0] == 5 {
+            let mut take = decamp::wire::Take(&message[1..]);
             let (index, data) = (take.number().unwrap(), take.number().unwrap());
             if data != 0 {
                 *self.watch.arrived.lock().unwrap().entry(index).or_default() += 1;
             }
         }
-        Ok(some)
+        *into = message;
+        Ok(true)
     }
 }
 
@@ -317,9 +356,19 @@ impl Far {
 
     /// Waits until the far side has gone; whether every part of it ended well.
     pub(super) fn gone(self) -> bool {
-        let ended: Vec<_> = self.threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let ended: Vec<_> = self.threads.into_iter().map(joined).collect();
         ended.iter().all(Result::is_ok)
     }
+}
+
+/// Waits for a thread that must end.
+pub(super) fn joined<T>(thread: JoinHandle<T>) -> T {
+    let end = Instant::now() + LIMIT;
+    while !thread.is_finished() {
+        assert!(Instant::now() < end, "the far side hangs");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    thread.join().unwrap()
 }
 
 /// Runs a program that must succeed.

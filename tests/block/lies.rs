@@ -4,7 +4,7 @@ use decamp::block::{self, Endpoint, Error, Options};
 use decamp::wire::{Broken, Line, Outbox, Put, Take, pair};
 use proptest::prelude::*;
 
-use super::kit::{Disk, MIB, content, copy_with, disks};
+use super::kit::{Disk, MIB, content, copy_with, disks, joined};
 
 /// An end that speaks by hand.
 struct Hand {
@@ -42,8 +42,11 @@ impl Hand {
     fn end(self) -> Result<(), Broken> {
         let Line { mut outbox, inbox } = self.line;
         outbox.finish().ok();
-        drop((outbox, inbox));
-        self.thread.join().unwrap()
+        drop(outbox);
+        // The far side says that it is done to somebody who still listens.
+        let ended = joined(self.thread);
+        drop(inbox);
+        ended
     }
 }
 
@@ -117,14 +120,17 @@ fn a_source_is_never_written_to() {
     let grain = vec![7; 65_536];
     assert_eq!(talk(&write(0, 1, 0, &[digest(&grain)], false, &grain))[0], 7);
     near.outbox.finish().unwrap();
-    thread.join().unwrap().unwrap();
+    joined(thread).unwrap();
     assert!(source.holds() == held);
 }
+
+/// Makes another message of one.
+type Lie = fn(&[u8]) -> Vec<u8>;
 
 /// A source that answers well until it lies once.
 struct Liar {
     inner: Box<dyn Outbox>,
-    lie: fn(&[u8]) -> Vec<u8>,
+    lie: Lie,
     told: bool,
 }
 
@@ -151,7 +157,7 @@ impl Outbox for Liar {
 #[test]
 fn a_source_that_lies_is_found_out_before_its_lie_is_written() {
     let Some((source, _, _)) = disks(2, 2 * MIB) else { return };
-    let lies: [(&str, fn(&[u8]) -> Vec<u8>); 6] = [
+    let lies: [(&str, Lie); 6] = [
         ("another extent", |m| [&[3, 77], &m[2..]].concat()),
         ("an extent it was not asked for again", |m| [&[3, (m[1] + 1) % 2], &m[2..]].concat()),
         ("a flipped byte", |m| {
@@ -175,7 +181,7 @@ fn a_source_that_lies_is_found_out_before_its_lie_is_written() {
         let from = Endpoint::remote(&source.path, vec![near]);
         let result = copy_with(from, Endpoint::local(&target), &options, &decamp::progress::Forgetful);
         assert!(matches!(result, Err(Error::Lied { .. })), "{what}: {result:?}");
-        thread.join().unwrap().ok();
+        joined(thread).ok();
         assert!(content(&target).iter().all(|byte| *byte == 1), "{what}");
     }
 }

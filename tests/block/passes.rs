@@ -108,3 +108,26 @@ fn a_source_that_grew_is_looked_at_anew() {
     assert_eq!((report.extents, report.same, report.target_read), (5, 5, true), "{report:?}");
     super::kit::same(&source, &target);
 }
+
+#[test]
+fn what_is_not_relied_on_any_more_is_not_after_a_cut_either() {
+    let Some((source, target, held)) = disks(6, 8 * MIB) else { return };
+    for cut in (6..40).step_by(4) {
+        let books = Memory::default();
+        let plain = Options { overwrite: true, ..Options::default() };
+        copy_with(Endpoint::local(&source.path), Endpoint::local(&target.path), &plain, &books).unwrap();
+        // Found at the beginning, and also where nobody looks first.
+        target.write(0, b"somebody");
+        target.write(5 * MIB + 70_000, b"was here");
+        let watch = Watch::new();
+        watch.cut_after(cut);
+        let options = Options { in_flight: 1, ..plain };
+        let (far, from, to) = Far::both(&source.path, &target.path, 1, &watch);
+        let first = copy_with(from, to, &options, &books);
+        far.gone();
+        if first.is_err() {
+            copy_with(Endpoint::local(&source.path), Endpoint::local(&target.path), &options, &books).unwrap();
+        }
+        assert!(target.holds() == held, "cut after {cut}: {first:?}");
+    }
+}

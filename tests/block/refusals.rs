@@ -119,15 +119,14 @@ fn the_same_storage_under_two_names() {
 fn a_partition_and_its_disk() {
     let Some(disk) = Disk::new(16 * MIB) else { return };
     feed("sfdisk", &["--label", "gpt", disk.path.to_str().unwrap()], ",4M\n,4M\n");
-    let Some(whole) = attach(&disk.image, &["--partscan"]) else { return };
+    let Some(whole) = attach(&disk.image, &[]) else { return };
+    // The kernel need not know the table: partx reads it.
+    run("partx", &["--add"], &whole);
     let part = |n: u32| std::path::PathBuf::from(format!("{}p{n}", whole.display()));
-    if !part(1).exists() {
-        detach(&whole);
-        return crate::support::skip::skipped("no partitions on loop devices here");
-    }
     let options = Options { overwrite: true, ..Options::default() };
     let up = copy(&part(1), &whole, &options).unwrap_err();
     let apart = copy(&part(1), &part(2), &options);
+    run("partx", &["--delete"], &whole);
     detach(&whole);
     assert!(matches!(up, Error::Same { .. }), "{up}");
     assert!(apart.is_ok(), "{apart:?}");

@@ -1,6 +1,7 @@
 //! Scripts, run by the program itself against real commands.
 
 mod approve;
+mod block;
 mod check;
 mod crash;
 mod doubt;

@@ -8,6 +8,8 @@ words! {
     TargetKind {
         /// A directory tree.
         Tree = "tree",
+        /// A block device or an image of one.
+        Block = "block",
     }
 }
 
@@ -26,7 +28,7 @@ words! {
 pub struct Target {
     /// What sort of thing.
     pub kind: TargetKind,
-    /// Its identity: `tree:<dev>:<ino>`.
+    /// Its identity: `tree:<dev>:<ino>`, `block:<what the engine knows it by>`.
     pub key: String,
     /// Canonical absolute path, as bytes: a lease on a directory holds what is below it.
     pub path: Vec<u8>,

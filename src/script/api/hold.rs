@@ -175,7 +175,8 @@ pub(crate) fn forget(run: &RunId, target: &Target) -> Result<(), Error> {
 
 /// The claim on a target that bears the run's marker.
 fn marked(run: &RunId, target: &Target, root: &Path) -> Result<Option<Claim>, Error> {
-    if target.mode != LeaseMode::Exclusive {
+    // A device is marked by being held open; there is no place on it for a name.
+    if target.mode != LeaseMode::Exclusive || target.kind != TargetKind::Tree {
         return Ok(None);
     }
     match claim::read(root) {

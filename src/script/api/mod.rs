@@ -5,11 +5,13 @@
 //! unknown key is an error. Reads return plain maps; what changes something is an [`effect`] inside a step.
 
 pub(crate) mod approve;
+pub(crate) mod block;
 pub(crate) mod branch;
 pub(crate) mod choices;
 pub(crate) mod command;
 pub(crate) mod copy;
 pub(crate) mod ctx;
+pub(crate) mod disk;
 pub(crate) mod effect;
 pub(crate) mod error;
 pub(crate) mod flow;
@@ -41,12 +43,13 @@ pub(super) fn register(engine: &mut Engine) {
     secret::register(engine);
     engine.register_global_module(Shared::new(exported_module!(secret::flow)));
     engine.register_global_module(Shared::new(exported_module!(flow::flow)));
+    engine.register_static_module("block", Shared::new(exported_module!(block::block)));
     engine.register_static_module("copy", Shared::new(exported_module!(copy::copy)));
     engine.register_static_module("host", Shared::new(exported_module!(host::host)));
 }
 
 /// The namespaces natives live in.
-pub(super) const NAMESPACES: [&str; 2] = ["copy", "host"];
+pub(super) const NAMESPACES: [&str; 3] = ["block", "copy", "host"];
 
 /// Puts back what a native recorded for its own undo; lines for people about what was left.
 pub(super) fn undo_native(ctx: &ctx::Ctx, recorded: &serde_json::Value) -> Result<Vec<String>, error::Fail> {
