@@ -90,9 +90,9 @@ impl Knowledge {
 }
 
 /// So many bytes are written before the target is asked to make them durable, or
-const SYNC_BYTES: u64 = 64 << 20;
+const SYNC_BYTES: u64 = 32 << 20;
 /// so long.
-const SYNC_AFTER: Duration = Duration::from_secs(2);
+const SYNC_AFTER: Duration = Duration::from_secs(1);
 /// The mark moves so many extents at once: one durable note for each.
 const MARK_STEP: u64 = 256;
 

@@ -38,6 +38,8 @@ fn a_kill_at_every_boundary_ends_in_a_whole_copy() {
         // Before the run is on record there is nothing to resume.
         let runs = call.again().args(["runs", "--output", "json"]).run().json();
         let again = match runs["runs"].as_array().and_then(|runs| runs.first()) {
+            // Killed behind its last word, it has succeeded.
+            Some(over) if over["status"] == "succeeded" => run(&call).args(["--plan"]).spawn().wait(),
             Some(_) => call.again().args(["resume", &run_id(&call)]).spawn().wait(),
             None => run(&call).spawn().wait(),
         };
@@ -75,7 +77,7 @@ fn a_plan_writes_nothing_and_says_how_much() {
     let call = script(COPY);
     image(&call, 3);
     let plan = call.again().args(["run", "./s.rhai", "--plan"]).run();
-    assert!(plan.stdout.contains("3.0 MiB to copy"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("3.00 MiB to copy"), "{}", plan.stdout);
     assert!(!call.dir().join("target").exists());
 }
 
@@ -110,7 +112,7 @@ fn two_runs_do_not_share_a_target() {
     let call = script(COPY);
     image(&call, 5);
     // The first run ends in the middle and holds its target.
-    let first = run(&call).env("DECAMP_CRASH_AT", "14").spawn().wait();
+    let first = run(&call).env("DECAMP_CRASH_AT", "40").spawn().wait();
     assert_eq!(first.status, 137, "{}", first.stderr);
     let second = run(&call).spawn().wait();
     assert_eq!(second.status, 6, "{}", second.stderr);

@@ -106,7 +106,9 @@ impl Drop for Writing<'_> {
 
 /// The path without links, also where its last part does not exist yet.
 pub(super) fn whole(path: &Path) -> PathBuf {
-    let parent = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+    // A name alone stands in the working directory.
+    let above = || path.parent().map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    let parent = || Some(above()?.canonicalize().ok()?.join(path.file_name()?));
     path.canonicalize().ok().or_else(parent).unwrap_or_else(|| path.to_owned())
 }
 
