@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rhai::{Array, Dynamic, Map, NativeCallContext};
+use rhai::{Array, Dynamic, FnPtr, Map, NativeCallContext};
 use serde_json::{Value, json};
 
 use super::ctx::Ctx;
@@ -29,6 +29,8 @@ pub(super) fn run(context: &NativeCallContext<'_>, host: &Host, argv: Array, opt
     let ok_codes = ok_codes(&mut options)?;
     let read_only = options.flag("read_only")?;
     let (env, stdin) = (options.any("env"), options.any("stdin"));
+    let mut unless = options.closure("unless")?;
+    unless.as_mut().map(super::step::freeze);
     let mut invocation =
         Invocation { argv, cwd: options.text("cwd")?, timeout: options.duration("timeout")?, ..Invocation::default() };
     let sudo = options.any("sudo").map(|sudo| sudo.as_bool()).transpose();
@@ -95,7 +97,7 @@ pub(super) fn run(context: &NativeCallContext<'_>, host: &Host, argv: Array, opt
     let effect = Effect {
         function: "host.exec",
         target: line.clone(),
-        class: Class::Once,
+        class: if unless.is_some() { Class::Converge } else { Class::Once },
         request,
         undo: None,
         happened: json!({ "code": ok_codes.first().copied().unwrap_or(0), "stdout": "", "stderr": "", "elapsed_ms": 0 }),
@@ -105,9 +107,14 @@ pub(super) fn run(context: &NativeCallContext<'_>, host: &Host, argv: Array, opt
         let result = json!({ "code": unknown("exit code"), "stdout": unknown("output"), "stderr": unknown("output"), "elapsed_ms": 0 });
         Ok(Planned { result, certainty: "unknown", changes: None, summary: "will run".into() })
     };
-    let Some(far) = far.as_ref().filter(|far| far.key.is_some()) else { return ctx.effect(effect, plan, act) };
-    let result = ctx.effect_probed(effect, || far.probe(&invocation), plan, act)?;
-    far.forget(&invocation);
+    let result = match (&unless, &far) {
+        (Some(unless), _) => ctx.effect_unless(effect, &|| there(context, unless), plan, act)?,
+        (None, Some(far)) if far.key.is_some() => {
+            ctx.effect_probed(effect, || far.probe(&invocation), plan, act)?
+        }
+        _ => ctx.effect(effect, plan, act)?,
+    };
+    far.iter().for_each(|far| far.forget(&invocation));
     Ok(result)
 }
 
@@ -178,6 +185,14 @@ pub(super) fn which(context: &NativeCallContext<'_>, remote: &Remote, program: &
     let ended = remote.host(&ctx)?.exec(&call, &ctx.cancel()).map_err(Error::from)?;
     let found = String::from_utf8_lossy(&ended.stdout).trim_end_matches('\n').to_owned();
     Ok(if ended.code == Some(0) && found.starts_with('/') { found.into() } else { Value::Null })
+}
+
+/// What the option `unless` finds.
+fn there(context: &NativeCallContext<'_>, unless: &FnPtr) -> Result<bool, Fail> {
+    let found = unless.call_within_context::<Dynamic>(context, ()).map_err(Fail::Rhai)?;
+    found.as_bool().map_err(|kind| {
+        Error::new(Kind::Invalid, format!("option `unless` of host.exec must give true or false, not a {kind}")).into()
+    })
 }
 
 /// Records which process the command of the effect in hand is: it may outlive this one.

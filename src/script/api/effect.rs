@@ -22,9 +22,12 @@ pub(crate) struct Effect {
     pub(crate) request: Value,
     /// How the native itself puts it back, if it can.
     pub(crate) undo: Option<Value>,
-    /// The result to assume when a person says that it happened.
+    /// The result to assume when a person or a probe says that it happened.
     pub(crate) happened: Value,
 }
+
+/// Looks whether what an effect is to do is there already.
+pub(crate) type Look<'l> = &'l dyn Fn() -> Result<bool, Fail>;
 
 /// What a native would do.
 pub(crate) struct Planned {
@@ -73,7 +76,7 @@ impl Ctx {
         plan: impl FnOnce() -> Result<Planned, Error>,
         act: impl FnOnce() -> Result<(Value, bool), Unfinished>,
     ) -> Result<Value, Fail> {
-        self.effect_probed(effect, || Ok(Probed::Unknown), plan, act)
+        self.effect_looking(effect, None, || Ok(Probed::Unknown), plan, act)
     }
 
     /// The same for one that can be looked for where it acts: `probe` is asked before a person is.
@@ -83,6 +86,32 @@ impl Ctx {
     pub(crate) fn effect_probed(
         &self,
         effect: Effect,
+        probe: impl FnOnce() -> Result<Probed, Fail>,
+        plan: impl FnOnce() -> Result<Planned, Error>,
+        act: impl FnOnce() -> Result<(Value, bool), Unfinished>,
+    ) -> Result<Value, Fail> {
+        self.effect_looking(effect, None, probe, plan, act)
+    }
+
+    /// The same unless `there` finds that it is done already. So it can be repeated without harm, and is of class
+    /// `converge`: what an earlier attempt left unknown is looked for.
+    ///
+    /// # Errors
+    /// As [`Ctx::effect`], and what `there` failed with: then nothing was done.
+    pub(crate) fn effect_unless(
+        &self,
+        effect: Effect,
+        there: Look<'_>,
+        plan: impl FnOnce() -> Result<Planned, Error>,
+        act: impl FnOnce() -> Result<(Value, bool), Unfinished>,
+    ) -> Result<Value, Fail> {
+        self.effect_looking(effect, Some(there), || Ok(Probed::Unknown), plan, act)
+    }
+
+    fn effect_looking(
+        &self,
+        effect: Effect,
+        there: Option<Look<'_>>,
         probe: impl FnOnce() -> Result<Probed, Fail>,
         plan: impl FnOnce() -> Result<Planned, Error>,
         act: impl FnOnce() -> Result<(Value, bool), Unfinished>,
@@ -103,9 +132,17 @@ impl Ctx {
             let message = format!("{function} changes things and is called in `{reads}`, which only reads");
             return Err(Error::new(Kind::Invalid, message).hint("do it in a step: step(\"name\", || { … })").into());
         }
+        // Where crash tests forget what is in doubt, what is there already is forgotten as well.
+        let look = there.filter(|_| !crash::probes_off());
+        let there = || look.map_or(Ok(false), |look| self.only_reading(look));
         match self.profile() {
             Profile::Plan => {
-                let planned = plan()?;
+                let planned = if there()? {
+                    let summary = "is done already".to_owned();
+                    Planned { result: effect.happened, certainty: "exact", changes: Some(false), summary }
+                } else {
+                    plan()?
+                };
                 self.state().plan.push(PlanItem {
                     step: key,
                     function: function.to_owned(),
@@ -118,6 +155,7 @@ impl Ctx {
                 Ok(planned.result)
             }
             Profile::Replay => Err(Stop::ReplayEnds.into()),
+            Profile::Test if there()? => Ok(effect.happened),
             Profile::Test => match act() {
                 Ok((result, changed)) => Ok(self.did(result, changed)),
                 Err(unfinished) => Err(unfinished.error.into()),
@@ -140,7 +178,12 @@ impl Ctx {
                     undo: effect.undo,
                     before: None,
                 })?;
+                let settle = |id| {
+                    let result = effect.happened.clone();
+                    run.settle(id, EffectOutcome::Done { result: result.clone(), reconciled: true }).map(|()| result)
+                };
                 match begun {
+                    Begun::Act { effect: id, .. } if there()? => Ok(settle(id)?),
                     Begun::Act { effect, idem_key } => self.act(effect, idem_key, act),
                     Begun::Done { result, .. } => Ok(result),
                     Begun::InDoubt { effect: id, idem_key, decision: Some(Decision::Retry), .. } => {
@@ -148,9 +191,7 @@ impl Ctx {
                         self.act(id, idem_key, act)
                     }
                     Begun::InDoubt { effect: id, decision: Some(Decision::Happened), .. } => {
-                        let result = effect.happened;
-                        run.settle(id, EffectOutcome::Done { result: result.clone(), reconciled: true })?;
-                        Ok(self.did(result, true))
+                        Ok(self.did(settle(id)?, true))
                     }
                     Begun::InDoubt { effect: id, idem_key, decision: None, .. } => {
                         if probe()? == Probed::Again {
@@ -162,6 +203,14 @@ impl Ctx {
                 }
             }
         }
+    }
+
+    /// Looks; what that calls may change nothing.
+    fn only_reading(&self, look: Look<'_>) -> Result<bool, Fail> {
+        let outer = Self::with_frame(|frame| frame.reads.replace("unless"));
+        let found = look();
+        Self::with_frame(|frame| frame.reads = outer.flatten());
+        found
     }
 
     fn act(

@@ -5,7 +5,7 @@ use rhai::plugin::*;
 #[export_module]
 #[allow(clippy::needless_pass_by_value, unreachable_pub, reason = "Rhai hands values over and wants `pub`")]
 pub(crate) mod flow {
-    use super::super::{approve, parallel, wait};
+    use super::super::{approve, own, parallel, wait};
     use super::*;
     use crate::journal::StepKind;
     use crate::script::api::error::{Fail, raise};
@@ -250,6 +250,51 @@ pub(crate) mod flow {
     #[rhai_fn(name = "is_plan", return_raw, volatile)]
     pub fn is_plan(context: NativeCallContext) -> Result<bool> {
         raise(&context, wait::is_plan(&context))
+    }
+
+    /// Gives the id of the run, by which what it makes elsewhere can be found again.
+    ///
+    /// # Shape
+    /// run_id() -> string
+    /// result `PLAN` in a plan
+    ///
+    /// # Errors
+    /// None.
+    ///
+    /// # Source
+    /// src/script/api/own.rs
+    ///
+    /// # Example
+    /// ```rhai
+    /// assert_eq(run_id().len() > 3, true);
+    /// ```
+    #[rhai_fn(name = "run_id", return_raw, volatile)]
+    pub fn run_id(context: NativeCallContext) -> Result<String> {
+        raise(&context, own::id(&context))
+    }
+
+    /// Gives a directory that only the owner may enter, for keys and other files of this run.
+    ///
+    /// # Shape
+    /// run_dir() -> path
+    /// result below the state directory; it goes when the run is pruned
+    ///
+    /// # Effects
+    /// Reads only, but for the directory itself. A plan makes nothing.
+    ///
+    /// # Errors
+    /// `io` if it cannot be made.
+    ///
+    /// # Source
+    /// src/script/api/own.rs
+    ///
+    /// # Example
+    /// ```rhai
+    /// let key = run_dir() + "/key";
+    /// ```
+    #[rhai_fn(name = "run_dir", return_raw, volatile)]
+    pub fn run_dir(context: NativeCallContext) -> Result<String> {
+        raise(&context, own::dir(&context))
     }
 
     /// Waits; ends at once when the run is stopped.

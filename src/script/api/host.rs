@@ -137,7 +137,7 @@ pub(crate) mod host {
     /// host.exec(argv: list, [opts: map]) -> map
     /// opts   cwd: path, env: map of strings and secrets, stdin: string or secret = "", timeout: duration,
     ///        ok_codes: list of int = [0], read_only: bool = false (a read), sudo: bool (over SSH; default: the host's),
-    ///        key: string (over SSH)
+    ///        key: string (over SSH), unless: || bool
     /// result #{ code, stdout, stderr, elapsed_ms }
     ///
     /// With a `key` the command goes on when the connection is lost, or decamp is: whoever comes back waits for it in place
@@ -148,7 +148,10 @@ pub(crate) mod host {
     /// `elapsed_ms` milliseconds. Of more than 1 MiB of output the end is kept.
     ///
     /// # Effects
-    /// Once: an attempt whose end is not known is asked about, never repeated. A plan lists it and does not run it. With
+    /// Once: an attempt whose end is not known is asked about, never repeated. A plan lists it and does not run it.
+    /// `unless` looks whether what the command does is there already: then it is not run, and the result is the first of
+    /// `ok_codes` and no output. So it can be repeated without harm after an attempt whose end is not known. The closure
+    /// may not use the variable on which `exec` is called. With
     /// `read_only` it is a read: not recorded, run in plans too, allowed outside steps. The journal keeps the words, of
     /// `stdin` and `env` a hash or the reference of the secret. What the command prints of a secret comes back as
     /// `[secret REF]`. Without a `key`, a command over SSH is ended when the connection is.
@@ -166,6 +169,8 @@ pub(crate) mod host {
     /// ```rhai
     /// let h = host::local();
     /// assert_eq(h.exec(["echo", "hello"], #{ read_only: true }).stdout, "hello\n");
+    /// let is_there = || h.exec(["test", "-d", tmp + "/new"], #{ read_only: true, ok_codes: [0, 1] }).code == 0;
+    /// step("make", || host::local().exec(["mkdir", tmp + "/new"], #{ unless: is_there }));
     /// ```
     #[rhai_fn(name = "exec", global, return_raw, volatile)]
     pub fn exec_plain(context: NativeCallContext, host: &mut Host, argv: Array) -> Result<Dynamic> {

@@ -21,6 +21,7 @@ pub(crate) mod keys;
 pub(crate) mod ledger;
 pub(crate) mod look;
 pub(crate) mod options;
+pub(crate) mod own;
 pub(crate) mod parallel;
 pub(crate) mod paths;
 pub(crate) mod replay;
