@@ -109,9 +109,7 @@ pub(super) fn run(context: &NativeCallContext<'_>, host: &Host, argv: Array, opt
     };
     let result = match (&unless, &far) {
         (Some(unless), _) => ctx.effect_unless(effect, &|| there(context, unless), plan, act)?,
-        (None, Some(far)) if far.key.is_some() => {
-            ctx.effect_probed(effect, || far.probe(&invocation), plan, act)?
-        }
+        (None, Some(far)) if far.key.is_some() => ctx.effect_probed(effect, || far.probe(&invocation), plan, act)?,
         _ => ctx.effect(effect, plan, act)?,
     };
     far.iter().for_each(|far| far.forget(&invocation));

@@ -68,7 +68,10 @@ fn a_kill_at_a_boundary_ends_as_an_uninterrupted_run() {
         }
         let mut wrong = go_on(&world, true);
         wrong.extend(once(&world));
-        wrong.into_iter().map(|what| format!("{} ({}): {what}", chosen[which - 1], names[chosen[which - 1] - 1])).collect()
+        wrong
+            .into_iter()
+            .map(|what| format!("{} ({}): {what}", chosen[which - 1], names[chosen[which - 1] - 1]))
+            .collect()
     });
     assert_eq!(found, Vec::<String>::new());
 }

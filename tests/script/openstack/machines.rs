@@ -62,14 +62,30 @@ impl Pair {
     }
 
     fn start(&self, source: &str, dest: &str) -> Decamp {
-        let call = self.call.again().args(["run", "openstack-volume", "--source", source, "--dest", dest, "--sudo", "--known-hosts", "known", "--key"]);
+        let call = self.call.again().args([
+            "run",
+            "openstack-volume",
+            "--source",
+            source,
+            "--dest",
+            dest,
+            "--sudo",
+            "--known-hosts",
+            "known",
+            "--key",
+        ]);
         call.arg(&self.key)
     }
 }
 
 fn noise(path: &PathBuf, bytes: usize) {
     let text: Vec<u8> = (0..bytes).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    std::fs::OpenOptions::new().write(true).open(path).map(|file| std::os::unix::fs::FileExt::write_all_at(&file, &text, 0)).unwrap().unwrap();
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .map(|file| std::os::unix::fs::FileExt::write_all_at(&file, &text, 0))
+        .unwrap()
+        .unwrap();
 }
 
 #[test]

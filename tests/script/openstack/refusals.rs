@@ -38,12 +38,18 @@ fn undone(world: &World, spoil: impl Fn(&mut State), words: &str) {
 #[test]
 fn a_conflict_ends_the_run_and_is_gone_when_it_is_resumed() {
     let Some(world) = World::new() else { return };
-    mended(&world, |cloud| cloud.behave.refusals = refuse("POST", "/servers", 409, false), "for the sake of a test", |_| ());
+    mended(
+        &world,
+        |cloud| cloud.behave.refusals = refuse("POST", "/servers", 409, false),
+        "for the sake of a test",
+        |_| (),
+    );
 }
 
 #[test]
 fn what_was_done_and_told_as_failed_is_found_again() {
-    for (method, path, status) in [("POST", "/volumes", 500), ("POST", "v2.1/servers", 500), ("POST", "os-keypairs", 0)] {
+    for (method, path, status) in [("POST", "/volumes", 500), ("POST", "v2.1/servers", 500), ("POST", "os-keypairs", 0)]
+    {
         let Some(world) = World::new() else { return };
         for cloud in [&world.src, &world.dst] {
             cloud.state().behave.refusals = refuse(method, path, status, true);
@@ -62,7 +68,8 @@ fn what_was_done_and_told_as_failed_is_found_again() {
 fn a_failure_for_a_moment_is_not_even_seen() {
     let Some(world) = World::new() else { return };
     for cloud in [&world.src, &world.dst] {
-        cloud.state().behave.refusals = [refuse("GET", "/servers", 503, false), refuse("GET", "/volumes", 500, false)].concat();
+        cloud.state().behave.refusals =
+            [refuse("GET", "/servers", 503, false), refuse("GET", "/volumes", 500, false)].concat();
         cloud.state().behave.token_uses = Some(2);
     }
     world.start().run();
@@ -103,7 +110,9 @@ fn a_volume_that_ends_at_another_server_is_not_written_to() {
     assert!(std::fs::read(world.metal.image(&made)).unwrap().iter().all(|byte| *byte == 0));
     world.src.state().behave.wrong_server = None;
     assert_eq!(world.client.run("iad1", &format!("server remove volume {server} {}", world.volume)).code, 0);
-    while world.client.run("iad1", &format!("volume show -f value -c status {}", world.volume)).stdout != "available\n" {}
+    while world.client.run("iad1", &format!("volume show -f value -c status {}", world.volume)).stdout != "available\n"
+    {
+    }
     world.call.again().arg("resume").run();
     assert_eq!(world.wrong(), Vec::<String>::new());
 }
@@ -156,7 +165,18 @@ fn what_cannot_succeed_is_found_before_anything_is_made() {
 fn a_name_of_several_volumes_is_no_name() {
     let Some(world) = World::new() else { return };
     world.src.plant("data", 1);
-    let args = ["run", "./openstack-volume.rhai", "--src-cloud", "iad1", "--dst-cloud", "iad2", "--flavor", "small", "--image", "linux"];
+    let args = [
+        "run",
+        "./openstack-volume.rhai",
+        "--src-cloud",
+        "iad1",
+        "--dst-cloud",
+        "iad2",
+        "--flavor",
+        "small",
+        "--image",
+        "linux",
+    ];
     world.call.again().args(args).args(["--volume", "data"]).status(2).stderr_has("2 volumes of the name data").run();
     let again = world.call.again().args(args).args(["--volume", "nothing"]);
     again.status(2).stderr_has("no volume nothing").run();

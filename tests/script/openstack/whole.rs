@@ -23,12 +23,15 @@ fn a_volume_moves_and_nothing_else_is_left() {
 fn a_plan_changes_nothing_and_tells_what_would_be_made() {
     let Some(world) = World::new() else { return };
     let ran = world.start().arg("--plan").run();
-    for said in ["server create", "volume create --size 8", "server add volume", "volume set --read-only", "server delete"] {
+    for said in
+        ["server create", "volume create --size 8", "server add volume", "volume set --read-only", "server delete"]
+    {
         assert!(ran.stdout.contains(said), "{said}: {}", ran.stdout);
     }
     for cloud in [&world.src, &world.dst] {
         let log = &cloud.state().log;
-        let changed: Vec<&String> = log.iter().filter(|line| !line.starts_with("GET") && !line.contains("/auth/tokens")).collect();
+        let changed: Vec<&String> =
+            log.iter().filter(|line| !line.starts_with("GET") && !line.contains("/auth/tokens")).collect();
         assert!(changed.is_empty(), "{changed:?}");
     }
     assert!(!world.call.state().join("journal.db").exists());
@@ -68,7 +71,10 @@ fn a_boot_volume_stays_one_and_may_become_larger() {
     }
     let target = world.dst.plant("unused", 1);
     let server = world.dst.plant_server("app", &target);
-    let ran = world.start().args(["--dst-size", "9", "--dst-name", "copy", "--dst-type", "fast", "--dst-server", &server]).run();
+    let ran = world
+        .start()
+        .args(["--dst-size", "9", "--dst-name", "copy", "--dst-type", "fast", "--dst-server", &server])
+        .run();
     let state = world.dst.state();
     let made = state.volumes.values().find(|volume| volume.name == "copy").unwrap();
     assert_eq!((made.bootable, made.gib, made.kind.as_str()), (true, 9, "fast"));

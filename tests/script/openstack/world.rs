@@ -43,8 +43,23 @@ impl World {
     /// `decamp run openstack-volume` with everything it needs.
     pub(super) fn start(&self) -> Decamp {
         let args = [
-            "run", "./openstack-volume.rhai", "--src-cloud", "iad1", "--dst-cloud", "iad2", "--flavor", "small", "--image", "linux",
-            "--network", "net", "--security-group", "ssh", "--poll", "20ms", "--volume",
+            "run",
+            "./openstack-volume.rhai",
+            "--src-cloud",
+            "iad1",
+            "--dst-cloud",
+            "iad2",
+            "--flavor",
+            "small",
+            "--image",
+            "linux",
+            "--network",
+            "net",
+            "--security-group",
+            "ssh",
+            "--poll",
+            "20ms",
+            "--volume",
         ];
         self.call.again().args(args.into_iter().map(OsString::from)).arg(&self.volume)
     }
@@ -95,11 +110,17 @@ impl World {
         if volume.read_only {
             wrong.push("the source is read-only".into());
         }
-        if volume.status.now != "available" && volume.attachments.iter().any(|at| state.servers[&at.server].name.starts_with("decamp-")) {
+        if volume.status.now != "available"
+            && volume.attachments.iter().any(|at| state.servers[&at.server].name.starts_with("decamp-"))
+        {
             wrong.push(format!("the source is {}", volume.status.now));
         }
         // The source is what it was.
-        if !same_content(&self.metal.image(&self.volume), &self.metal.image(&self.volume).with_extension("was"), GIB * UNIT) {
+        if !same_content(
+            &self.metal.image(&self.volume),
+            &self.metal.image(&self.volume).with_extension("was"),
+            GIB * UNIT,
+        ) {
             wrong.push("the source was written to".into());
         }
         wrong

@@ -89,10 +89,16 @@ fn create(state: &mut State, iron: &dyn Iron, asked: &Value) -> Answer {
     let gib = asked["size"].as_u64().unwrap_or(0);
     let used: i64 = state.volumes.values().map(|volume| volume.gib as i64).sum();
     if state.volumes.len() as i64 >= state.limits.volumes {
-        return Answer::error(413, "VolumeLimitExceeded: Maximum number of volumes allowed exceeded for quota 'volumes'.");
+        return Answer::error(
+            413,
+            "VolumeLimitExceeded: Maximum number of volumes allowed exceeded for quota 'volumes'.",
+        );
     }
     if used + gib as i64 > state.limits.gibibytes {
-        return Answer::error(413, "VolumeSizeExceedsAvailableQuota: Requested volume or snapshot exceeds allowed gigabytes quota.");
+        return Answer::error(
+            413,
+            "VolumeSizeExceedsAvailableQuota: Requested volume or snapshot exceeds allowed gigabytes quota.",
+        );
     }
     let kind = asked["volume_type"].as_str().unwrap_or("plain");
     let Some(kind) = kinds().into_iter().find(|known| known["id"] == kind || known["name"] == kind) else {

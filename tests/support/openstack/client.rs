@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
@@ -100,7 +100,7 @@ fn python() -> PathBuf {
 
 /// Starts what keeps the client loaded, once; it ends with this process, which holds its input open.
 fn warm() -> Option<&'static Path> {
-    static WARMED: OnceLock<Option<(PathBuf, ChildStdin)>> = OnceLock::new();
+    static WARMED: OnceLock<Option<(PathBuf, Child)>> = OnceLock::new();
     let started = WARMED.get_or_init(|| {
         if !python().exists() {
             skipped(&format!("no openstack client at {}: tests/run --only setup installs it", python().display()));
@@ -125,7 +125,7 @@ fn warm() -> Option<&'static Path> {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "ready\n", "the openstack client does not load");
-        Some((socket, child.stdin.take().unwrap()))
+        Some((socket, child))
     });
     started.as_ref().map(|(socket, _)| socket.as_path())
 }

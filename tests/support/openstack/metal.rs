@@ -69,15 +69,30 @@ impl Metal {
         fs::create_dir_all(home.join("dev")).unwrap();
         run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(home.join("host_key")));
         let files = [
-            ("passwd", "root:x:0:0::/root:/bin/sh\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n\
-                        debian:x:4711:4711::/home/debian:/bin/bash\n".to_owned(), 0o644),
+            (
+                "passwd",
+                "root:x:0:0::/root:/bin/sh\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n\
+                        debian:x:4711:4711::/home/debian:/bin/bash\n"
+                    .to_owned(),
+                0o644,
+            ),
             ("group", "root:x:0:\nnogroup:x:65534:\ndebian:x:4711:\n".to_owned(), 0o644),
-            ("shadow", "root:*:19000:0:99999:7:::\nsshd:*:19000::::::\ndebian:*:19000:0:99999:7:::\n".to_owned(), 0o640),
+            (
+                "shadow",
+                "root:*:19000:0:99999:7:::\nsshd:*:19000::::::\ndebian:*:19000:0:99999:7:::\n".to_owned(),
+                0o640,
+            ),
             ("sudoers", "Defaults !fqdn\ndebian ALL=(ALL) NOPASSWD: ALL\n".to_owned(), 0o440),
             ("authorized_keys", format!("{}\n", public_key.unwrap_or_default()), 0o600),
-            ("sshd_config", format!(
-                "ListenAddress {address}:22\nHostKey {}\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin no\nPidFile none\n\
-                 AuthorizedKeysFile .ssh/authorized_keys\nLogLevel ERROR\nMaxStartups 100\n", home.join("host_key").display()), 0o644),
+            (
+                "sshd_config",
+                format!(
+                    "ListenAddress {address}:22\nHostKey {}\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin no\nPidFile none\n\
+                 AuthorizedKeysFile .ssh/authorized_keys\nLogLevel ERROR\nMaxStartups 100\n",
+                    home.join("host_key").display()
+                ),
+                0o644,
+            ),
         ];
         for (name, text, mode) in files {
             fs::write(home.join(name), text).unwrap();
@@ -105,7 +120,8 @@ impl Iron for Metal {
         let address = address();
         let (sshd, key) = self.start(&server.id, &address, public_key);
         self.running().insert(server.id.clone(), Running { sshd, loops: BTreeMap::new() });
-        let console = format!("cloud-init: up\n-----BEGIN SSH HOST KEY KEYS-----\n{key}\n-----END SSH HOST KEY KEYS-----\n");
+        let console =
+            format!("cloud-init: up\n-----BEGIN SSH HOST KEY KEYS-----\n{key}\n-----END SSH HOST KEY KEYS-----\n");
         (vec![(address, false)], console)
     }
 
@@ -137,7 +153,9 @@ impl Iron for Metal {
             &volume.id[..20]
         );
         // The instance has its own /dev a moment after it was started.
-        let ready = format!("until [ -d /home/debian/.ssh ] && [ -d /dev/disk/by-id ] && [ -d /run/sshd ]; do sleep 0.01; done; {text}");
+        let ready = format!(
+            "until [ -d /home/debian/.ssh ] && [ -d /dev/disk/by-id ] && [ -d /run/sshd ]; do sleep 0.01; done; {text}"
+        );
         run(Command::new("nsenter").args(["-t", &running.sshd.id().to_string(), "-m", "sh", "-c", &ready]));
         running.loops.insert(volume.id.clone(), device);
     }
@@ -184,7 +202,8 @@ fn clear_leftovers() {
 
 fn clear(home: &Path) {
     for item in fs::read_dir(home).into_iter().flatten().flatten() {
-        let pid = fs::read_to_string(item.path().join("pid")).ok().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
+        let pid =
+            fs::read_to_string(item.path().join("pid")).ok().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
         // A number may belong to somebody else by now: only an sshd of this very instance is ended.
         let ours = |pid: &Pid| {
             let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
@@ -193,7 +212,10 @@ fn clear(home: &Path) {
         if let Some(pid) = pid.filter(ours) {
             kill_process_group(pid, Signal::KILL).ok();
         }
-        let devices = Command::new("losetup").args(["--noheadings", "--output", "NAME", "--associated"]).arg(item.path()).output();
+        let devices = Command::new("losetup")
+            .args(["--noheadings", "--output", "NAME", "--associated"])
+            .arg(item.path())
+            .output();
         for device in devices.map(|output| output.stdout).unwrap_or_default().split(|byte| *byte == b'\n') {
             if !device.is_empty() {
                 Command::new("losetup").arg("--detach").arg(String::from_utf8_lossy(device).trim()).status().ok();

@@ -147,8 +147,11 @@ fn create(state: &mut State, iron: &dyn Iron, asked: &Value) -> Answer {
     let key = server.key_name.as_ref().and_then(|name| state.key_pairs.get(name));
     (server.addresses, server.console) = iron.boot(&server, key.map(String::as_str));
     state.servers.insert(id.clone(), server);
-    Answer::new(202, json!({ "server": { "id": id, "links": [], "OS-DCF:diskConfig": "MANUAL", "security_groups": [],
-                                         "adminPass": "Not-to-be-shown-7" } }))
+    Answer::new(
+        202,
+        json!({ "server": { "id": id, "links": [], "OS-DCF:diskConfig": "MANUAL", "security_groups": [],
+                                         "adminPass": "Not-to-be-shown-7" } }),
+    )
 }
 
 fn delete(state: &mut State, iron: &dyn Iron, id: &str) -> Answer {
@@ -171,7 +174,10 @@ fn act(state: &mut State, id: &str, body: &Value) -> Answer {
         Some("os-stop") if server.status.now == "ACTIVE" => server.status = stopping,
         Some("os-start") if server.status.now == "SHUTOFF" => server.status = starting,
         Some("os-stop" | "os-start") => {
-            return Answer::error(409, &format!("Cannot do this to instance {id} while it is in vm_state {}", server.status.now));
+            return Answer::error(
+                409,
+                &format!("Cannot do this to instance {id} while it is in vm_state {}", server.status.now),
+            );
         }
         Some("os-getConsoleOutput") => {
             return Answer::ok(json!({ "output": if silent { "login: " } else { &server.console } }));
@@ -206,7 +212,10 @@ fn attach(state: &mut State, iron: &dyn Iron, id: &str, volume_id: &str) -> Answ
         return Answer::error(404, &format!("Volume {volume_id} could not be found."));
     };
     if volume.status.now != "available" {
-        let message = format!("Invalid input received: Invalid volume: Volume {volume_id} status must be available or downloading to reserve, but the current status is {}.", volume.status.now);
+        let message = format!(
+            "Invalid input received: Invalid volume: Volume {volume_id} status must be available or downloading to reserve, but the current status is {}.",
+            volume.status.now
+        );
         return Answer::error(400, &message);
     }
     volume.status = if stuck { Status::is("attaching") } else { way };
@@ -225,11 +234,16 @@ fn detach(state: &mut State, id: &str, volume_id: &str) -> Answer {
     if server.root.as_deref() == Some(volume_id) && server.status.now != "SHUTOFF" {
         return Answer::error(403, "Cannot detach a root device volume");
     }
-    let Some(volume) = state.volumes.get_mut(volume_id).filter(|volume| volume.attachments.iter().any(|at| at.server == id)) else {
+    let Some(volume) =
+        state.volumes.get_mut(volume_id).filter(|volume| volume.attachments.iter().any(|at| at.server == id))
+    else {
         return Answer::error(404, &format!("Volume {volume_id} is not attached to the instance {id}"));
     };
     if volume.status.now != "in-use" {
-        return Answer::error(409, &format!("Invalid volume: Invalid input received: volume {volume_id} is {}", volume.status.now));
+        return Answer::error(
+            409,
+            &format!("Invalid volume: Invalid input received: volume {volume_id} is {}", volume.status.now),
+        );
     }
     volume.status = way;
     Answer::new(202, Value::Null)

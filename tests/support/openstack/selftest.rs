@@ -87,7 +87,8 @@ fn lists_limits_and_quotas_are_told() {
     assert_eq!((listed[0]["ID"].as_str(), listed[0]["Name"].as_str()), (Some(id.as_str()), Some("data")));
     assert_eq!(client.run("iad2", "volume list -f json").json(), json!([]));
     let limits = client.run("iad1", "limits show --absolute -f json").json();
-    let limit = |name: &str| limits.as_array().unwrap().iter().find(|line| line["Name"] == name).unwrap()["Value"].clone();
+    let limit =
+        |name: &str| limits.as_array().unwrap().iter().find(|line| line["Name"] == name).unwrap()["Value"].clone();
     assert_eq!((limit("total_gigabytes_used"), limit("max_total_volume_gigabytes")), (json!(3), json!(1000)));
     let quota = client.run("iad1", "quota show -f json").json();
     assert!(quota.as_array().unwrap().contains(&json!({ "Resource": "gigabytes", "Limit": 1000 })), "{quota}");
