@@ -63,6 +63,19 @@ fn a_program_is_sent_started_and_gone() {
 }
 
 #[test]
+fn the_agent_runs_there() {
+    let Some(server) = Sshd::start() else { return };
+    for alias in ["peer", "bob-peer", "finn-peer"] {
+        let host = Arc::new(host(&server, alias));
+        let agent = host.place_agent(None, &Cancel::new()).unwrap();
+        let mut channel = agent.start(&["--version"], &Cancel::new()).unwrap();
+        let mut said = String::new();
+        channel.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(said.starts_with("decamp-agent "), "{said} {}", channel.said());
+    }
+}
+
+#[test]
 fn a_program_goes_with_the_connection() {
     let Some(server) = Sshd::start() else { return };
     let host = Arc::new(host(&server, "ada-peer"));

@@ -78,6 +78,8 @@ pub struct Options {
     pub idle: Duration,
     /// How many sessions at once.
     pub sessions: usize,
+    /// Where a program of ours may lie there.
+    pub place: Place,
     /// The directory for the sockets.
     pub base: PathBuf,
     /// The program that asks for passwords: see [`askpass`].
@@ -97,6 +99,7 @@ impl Default for Options {
             keepalive: None,
             idle: Duration::from_secs(600),
             sessions: 8,
+            place: Place::default(),
             base: control::base(),
             program: std::env::current_exe().unwrap_or_default(),
         }

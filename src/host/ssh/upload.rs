@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::quote::{NEWLINE, word};
 use super::run::{Held, Input, Task};
 use super::session::Channel;
@@ -55,6 +57,15 @@ impl Host {
     pub fn machine(&self, sudo: Option<&Sudo>, cancel: &Cancel) -> Result<String, Error> {
         let (_, ended) = self.small("uname", "uname -sm; c=0; ", sudo, cancel)?;
         Ok(String::from_utf8_lossy(&ended.stdout).trim().to_owned())
+    }
+
+    /// Sends the agent, to the place the host's options name.
+    ///
+    /// # Errors
+    /// As [`Host::place`].
+    pub fn place_agent(self: &Arc<Self>, sudo: Option<&Sudo>, cancel: &Cancel) -> Result<Placed, Error> {
+        let digest: String = Sha256::digest(crate::AGENT).iter().map(|byte| format!("{byte:02x}")).collect();
+        self.place(crate::AGENT, &digest, &self.options.place, sudo, cancel)
     }
 
     /// Sends the program `bytes` and makes it ready to be started; `digest` is its SHA-256 in hexadecimal digits.

@@ -70,7 +70,8 @@ pub(crate) mod host {
     /// opts   user: string, port: int, key: path (a private key to log in with), password: secret, jump: string (as for
     ///        `ssh -J`), known_hosts: path, trust: "known" | "first_use" = "known", config: path (in place of the user's
     ///        and the system's), sudo: bool = false (commands run as root), sudo_password: secret,
-    ///        timeout: duration = "30s" (to connect), keepalive: duration = "5s", sessions: int = 8 (at once)
+    ///        timeout: duration = "30s" (to connect), keepalive: duration = "5s", sessions: int = 8 (at once),
+    ///        agent_dir: path (there; where a program of decamp may run), agent_memory: bool = false (it runs from memory)
     ///
     /// `dest` is `[user@]host[:port]`, with or without `ssh://`. A host whose key is not in a known-hosts file is refused.
     /// With `trust: "first_use"` the key it shows is kept with the run and must stay the same; see `host_key`.

@@ -71,6 +71,8 @@ pub(super) fn remote(context: &NativeCallContext<'_>, dest: &str, opts: Map) -> 
         wanted.connect_timeout = limit;
     }
     wanted.keepalive = options.duration("keepalive")?;
+    wanted.place.dir = options.text("agent_dir")?;
+    wanted.place.memory = options.flag("agent_memory")?;
     if let Some(sessions) = options.count("sessions")? {
         let sessions = usize::try_from(sessions).ok().filter(|sessions| (1..=1000).contains(sessions));
         wanted.sessions = sessions.ok_or_else(|| Error::new(Kind::Invalid, "`sessions` is a number from 1 to 1000"))?;
