@@ -39,11 +39,20 @@ impl Setter<'_> {
     /// The mode to make a new file with so that it need not be changed later; `None` if it must be: `umask` takes
     /// something from it, the owner it will have decides about it, or who made the file could not set its attributes.
     ///
-    /// For a directory that only the maker can enter: elsewhere a mode must not come before its owner.
+    /// For a directory that only the maker can enter: elsewhere a mode must not come before its owner, unless it
+    /// [gives nothing](Self::gives_nothing).
     pub(super) fn mode_to_make(&self, wanted: &Meta, umask: u32) -> Option<u32> {
         let mode = wanted.mode & 0o777;
         let workable = self.creator.0 == 0 || mode & 0o600 == 0o600;
         (workable && mode & umask == 0 && !self.rules.any_owner).then_some(mode)
+    }
+
+    /// Whether nobody could get more of a file that has its final mode before its final owner: group and others may do the
+    /// same, its owner no less, and no ACL takes anything away.
+    pub(super) fn gives_nothing(wanted: &Meta, xattrs: &Xattrs) -> bool {
+        let [user, group, others] = [6, 3, 0].map(|shift| wanted.mode >> shift & 7);
+        let acl = xattrs.iter().any(|(name, _)| xattr::property(name) == Some(Loss::Acl));
+        group == others && user & group == group && !acl
     }
 
     /// Gives a file that is still empty to whom it will belong.
@@ -189,5 +198,27 @@ impl Setter<'_> {
             xattr::property(&entry.0).is_some_and(|property| !self.accept.contains(&property))
         };
         left.iter().filter(counts).eq(right.iter().filter(counts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::copy::sys::sample::meta;
+
+    #[test]
+    fn a_mode_comes_before_the_owner_only_where_that_gives_nothing_away() {
+        let none = Xattrs::new();
+        let gives = |mode, xattrs: &Xattrs| !Setter::gives_nothing(&Meta { mode, ..meta(Kind::File) }, xattrs);
+        for mode in [0o644, 0o755, 0o600, 0o400, 0o444, 0o666, 0o4755, 0o700] {
+            assert!(!gives(mode, &none), "{mode:o}");
+        }
+        // A group of the maker's could read it, or everybody whom the owner, who is one of them, may not.
+        for mode in [0o640, 0o664, 0o604, 0o460, 0o066, 0o044, 0o750] {
+            assert!(gives(mode, &none), "{mode:o}");
+        }
+        // What the mode seems to allow, the list may forbid to some.
+        let acl = vec![(xattr::ACL_ACCESS.to_owned(), vec![2, 0, 0, 0])];
+        assert!(gives(0o644, &acl));
     }
 }

@@ -4,6 +4,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::Mode;
 
@@ -15,6 +16,7 @@ use super::entry::{Batch, Here};
 use super::error::Error;
 use super::file::Opened;
 use super::hand::{Hand, Outcome, count_kind};
+use super::listing::Listing;
 use super::sys::xattr::{self, ACL_DEFAULT};
 use super::sys::{self, Kind, Meta, Target};
 use super::trouble::Trouble;
@@ -23,12 +25,31 @@ use super::trouble::Trouble;
 const BATCH: usize = 512;
 
 /// An entry of a batch, as far as it was looked at.
-struct Looked {
+#[derive(Debug)]
+pub(super) struct Looked {
     /// Its place in the listing.
-    at: u32,
+    pub at: u32,
     /// `None`: a file that is looked at when it is opened.
     left: Option<Meta>,
     right: Option<Meta>,
+}
+
+/// What the ledger was told of a batch before it is made.
+pub(super) struct Intent {
+    /// Path of the directory, where anybody wants to know it.
+    pub path: Vec<u8>,
+    chunk: u32,
+    intended: bool,
+}
+
+impl Cursor {
+    /// Takes the next entries of the listing, by their places in it.
+    pub(super) fn cut(&mut self) -> Vec<u32> {
+        let end = (self.next + BATCH).min(self.order.len());
+        let cut = self.order[self.next..end].to_vec();
+        self.next = end;
+        cut
+    }
 }
 
 impl<'a> Hand<'a> {
@@ -41,41 +62,72 @@ impl<'a> Hand<'a> {
         cursor: &mut Cursor,
         found: &mut Children,
     ) -> Result<(), Trouble> {
-        let end = (cursor.next + BATCH).min(cursor.order.len());
-        let dry = self.pass.options.dry_run;
-        let mut items: Vec<Looked> = Vec::with_capacity(end - cursor.next);
-        for place in cursor.next..end {
-            let at = cursor.order[place];
-            let item = &cursor.left.items[at as usize];
-            let name = cursor.left.name(item);
-            if item.kind == Kind::File && right.is_some() && !dry && is_absent(&cursor.right, name) {
-                items.push(Looked { at, left: None, right: None });
-                continue;
+        let items = match cursor.looked.take() {
+            Some(items) => items,
+            None => {
+                let cut = cursor.cut();
+                let mut items = Vec::with_capacity(cut.len());
+                for at in cut {
+                    items.extend(self.look(dir, (left, right), &cursor.left, &cursor.right, at)?);
+                }
+                items
             }
-            let looked = sys::stat_at(left, name)
-                .map_err(Trouble::source("stat"))
-                .and_then(|meta| Ok((meta, look_right(&mut cursor.right, right, name)?)));
-            match looked {
-                Ok((meta, right)) => {
-                    self.looked();
-                    count_kind(&mut self.tally.listed, meta.kind);
-                    if right.is_some() && matches!(cursor.right, Right::ByName) {
-                        self.tally.dest_entries += 1;
-                    }
-                    items.push(Looked { at, left: Some(meta), right });
+        };
+        let intent = self.intend(dir, right, cursor, &items)?;
+        let (records, inherits) = (&*cursor.records, &*cursor.inherits);
+        let here = Here { dir, left, right, path: &intent.path, records, inherits, no_temps: cursor.no_temps };
+        let mut batch = Batch::default();
+        let result = self.make_all(&here, &cursor.left, &items, &mut batch, found);
+        self.record(cursor, &intent, &batch, result.is_ok())?;
+        Ok(result?)
+    }
+
+    /// Looks at an entry on both sides. `None`: it could not be, and that is counted.
+    pub(super) fn look(
+        &mut self,
+        dir: &Arc<Dir>,
+        (left, right): (BorrowedFd<'_>, Option<BorrowedFd<'_>>),
+        names: &Listing,
+        there: &Right,
+        at: u32,
+    ) -> Result<Option<Looked>, Error> {
+        let item = &names.items[at as usize];
+        let name = names.name(item);
+        if item.kind == Kind::File && right.is_some() && !self.dry() && is_absent(there, name) {
+            return Ok(Some(Looked { at, left: None, right: None }));
+        }
+        let looked = sys::stat_at(left, name)
+            .map_err(Trouble::source("stat"))
+            .and_then(|meta| Ok((meta, look_right(there, right, name)?)));
+        match looked {
+            Ok((meta, found)) => {
+                self.looked();
+                count_kind(&mut self.tally.listed, meta.kind);
+                if right.is_some() && matches!(there, Right::ByName) {
+                    self.tally.dest_entries += 1;
                 }
-                Err(trouble) => {
-                    count_kind(&mut self.tally.listed, item.kind);
-                    let outcome = self.trouble(dir, name.to_bytes(), trouble).map_err(Trouble::Stop)?;
-                    self.settle(outcome);
-                }
+                Ok(Some(Looked { at, left: Some(meta), right: found }))
+            }
+            Err(trouble) => {
+                count_kind(&mut self.tally.listed, item.kind);
+                let outcome = self.trouble(dir, name.to_bytes(), trouble)?;
+                self.settle(outcome);
+                Ok(None)
             }
         }
-        cursor.next = end;
-        let keeps = self.pass.ledger.keeps && !self.pass.options.dry_run;
+    }
+
+    /// Records what is about to be made.
+    pub(super) fn intend(
+        &mut self,
+        dir: &Arc<Dir>,
+        right: Option<BorrowedFd<'_>>,
+        cursor: &Cursor,
+        items: &[Looked],
+    ) -> Result<Intent, Trouble> {
+        let keeps = self.pass.ledger.keeps && !self.dry();
         let path = if keeps || self.pass.backup.is_some() { dir.path() } else { Vec::new() };
-        let chunk = cursor.chunk;
-        let mut intended = false;
+        let mut intent = Intent { path, chunk: cursor.chunk, intended: false };
         if keeps {
             // A name that is free, or will be: nothing that has it now can be taken for what is made under it.
             let free = |looked: &&Looked| {
@@ -87,39 +139,55 @@ impl<'a> Hand<'a> {
             let new: Vec<&[u8]> = new.map(|item| cursor.left.bytes(&cursor.left.items[item.at as usize])).collect();
             if let (false, Some(right)) = (new.is_empty(), right) {
                 self.image(dir, right)?;
-                self.pass.ledger.intend(&path, chunk, &new)?;
-                intended = true;
+                self.pass.ledger.intend(&intent.path, intent.chunk, &new)?;
+                intent.intended = true;
             }
         }
-        let here = Here { dir, left, right, path: &path, records: &cursor.records, inherits: &cursor.inherits };
-        let mut batch = Batch::default();
-        let mut result = Ok(());
+        Ok(intent)
+    }
+
+    /// Makes entries that were looked at, in their order.
+    pub(super) fn make_all(
+        &mut self,
+        here: &Here<'_>,
+        names: &Listing,
+        items: &[Looked],
+        batch: &mut Batch,
+        found: &mut Children,
+    ) -> Result<(), Error> {
         let mut ahead = Ahead::default();
-        for (place, Looked { at, left: meta, right: right_meta }) in items.iter().enumerate() {
-            let name = cursor.left.name(&cursor.left.items[*at as usize]);
-            let handled = self.pass.work.cancel.check().map_err(Error::from).and_then(|()| match meta {
+        for (place, Looked { at, left: meta, right }) in items.iter().enumerate() {
+            let name = names.name(&names.items[*at as usize]);
+            self.pass.work.cancel.check()?;
+            match meta {
                 None => {
                     if self.mover.is_cold() {
                         let coming = items[place..].iter().filter(|looked| looked.left.is_none());
-                        let named = |item: &Looked| (item.at, cursor.left.name(&cursor.left.items[item.at as usize]));
-                        ahead.fill(left, coming.map(named));
+                        let named = |item: &Looked| (item.at, names.name(&names.items[item.at as usize]));
+                        ahead.fill(here.left, coming.map(named));
                     }
-                    let opened = ahead.take(*at).unwrap_or_else(|| Self::open_file(left, name));
-                    self.fresh(&here, name, opened, &mut batch, found)
+                    let opened = ahead.take(*at).unwrap_or_else(|| Self::open_file(here.left, name));
+                    self.fresh(here, name, opened, batch, found)?;
                 }
-                Some(meta) => self.known(&here, name, meta, right_meta.as_ref(), &mut batch, found),
-            });
-            if let Err(error) = handled {
-                result = Err(Trouble::Stop(error));
-                break;
+                Some(meta) => self.known(here, name, meta, right.as_ref(), batch, found)?,
             }
         }
-        if keeps {
-            // What was made is recorded even if the pass ends here.
-            self.pass.keep(&path, chunk, &batch, intended && result.is_ok())?;
-            cursor.chunk += u32::from(intended || !batch.made.is_empty());
+        Ok(())
+    }
+
+    /// Records what was made, even if the pass ends here; `whole`: it is all that was intended.
+    pub(super) fn record(
+        &mut self,
+        cursor: &mut Cursor,
+        intent: &Intent,
+        batch: &Batch,
+        whole: bool,
+    ) -> Result<(), Error> {
+        if self.pass.ledger.keeps && !self.dry() {
+            self.pass.keep(&intent.path, intent.chunk, batch, intent.intended && whole)?;
+            cursor.chunk += u32::from(intent.intended || !batch.made.is_empty());
         }
-        result
+        Ok(())
     }
 
     /// Handles an entry that was looked at.
@@ -269,7 +337,7 @@ fn is_absent(right: &Right, name: &CStr) -> bool {
 }
 
 /// What the destination has under a name.
-fn look_right(right: &mut Right, fd: Option<BorrowedFd<'_>>, name: &CStr) -> Result<Option<Meta>, Trouble> {
+fn look_right(right: &Right, fd: Option<BorrowedFd<'_>>, name: &CStr) -> Result<Option<Meta>, Trouble> {
     let Some(fd) = fd else { return Ok(None) };
     match right {
         Right::Empty => Ok(None),
@@ -277,7 +345,7 @@ fn look_right(right: &mut Right, fd: Option<BorrowedFd<'_>>, name: &CStr) -> Res
         Right::Listed(listing, order, met) => match listing.find(order, name.to_bytes()) {
             None => Ok(None),
             Some(place) => {
-                met[place] = true;
+                met[place].store(true, Ordering::Relaxed);
                 sys::find_at(fd, name).map_err(Trouble::dest("stat"))
             }
         },

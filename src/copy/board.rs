@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::children::{Child, Children};
 use super::dir::{Dir, Pair};
+use super::lot::{Helper, Lot};
 
 /// The subdirectories of one directory that nobody has entered yet.
 pub(super) struct Offer {
@@ -43,23 +44,27 @@ pub(super) struct Frame<C> {
 }
 
 /// What an idle worker goes on with.
-pub(super) enum Task<C> {
+pub(super) enum Task<C, L> {
     Go(Frame<C>),
     Enter(Arc<Dir>, Child),
+    Help(Helper<L>),
 }
 
-struct State<C> {
+struct State<C, L> {
     /// Offers that have children, oldest first.
     offers: VecDeque<Arc<Offer>>,
     /// Directories that are not listed to their end, of workers who have parked.
     handed: Vec<Frame<C>>,
-    idle: usize,
+    /// Parts of directories whose owners want help.
+    lots: Vec<Arc<Lot<L>>>,
     parked: usize,
 }
 
 /// The workers' meeting place.
-pub(super) struct Board<C> {
-    state: Mutex<State<C>>,
+pub(super) struct Board<C, L> {
+    state: Mutex<State<C, L>>,
+    /// Workers who wait for work. Changed under the lock, and looked at without.
+    idle: AtomicUsize,
     /// There is work for one who is idle.
     work: Condvar,
     /// More workers are wanted.
@@ -72,11 +77,12 @@ pub(super) struct Board<C> {
     ended: AtomicBool,
 }
 
-impl<C> Board<C> {
+impl<C, L> Board<C, L> {
     pub(super) fn new(wanted: usize) -> Self {
-        let state = State { offers: VecDeque::new(), handed: Vec::new(), idle: 0, parked: 0 };
+        let state = State { offers: VecDeque::new(), handed: Vec::new(), lots: Vec::new(), parked: 0 };
         Self {
             state: Mutex::new(state),
+            idle: AtomicUsize::new(0),
             work: Condvar::new(),
             grown: Condvar::new(),
             over: Condvar::new(),
@@ -85,7 +91,7 @@ impl<C> Board<C> {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<C>> {
+    fn state(&self) -> MutexGuard<'_, State<C, L>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -121,7 +127,7 @@ impl<C> Board<C> {
     /// How many workers are idle, and how many are parked.
     pub(super) fn resting(&self) -> (usize, usize) {
         let state = self.state();
-        (state.idle, state.parked)
+        (self.idle.load(Ordering::Relaxed), state.parked)
     }
 
     /// Waits until all is over, at most for `span`.
@@ -135,7 +141,7 @@ impl<C> Board<C> {
     pub(super) fn park(&self, number: usize) -> bool {
         let mut state = self.state();
         state.parked += 1;
-        let waits = |_: &mut State<C>| !self.is_ended() && !self.wants(number);
+        let waits = |_: &mut State<C, L>| !self.is_ended() && !self.wants(number);
         state = self.grown.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
         state.parked -= 1;
         !self.is_ended()
@@ -144,7 +150,7 @@ impl<C> Board<C> {
     /// Puts children of a directory on offer.
     pub(super) fn offer(&self, offer: &Arc<Offer>, mut found: Children) {
         let mut state = self.state();
-        let awake = found.count().min(state.idle);
+        let awake = found.count().min(self.idle.load(Ordering::Relaxed));
         let mut children = offer.children();
         let listed = children.count() > 0;
         children.append(&mut found);
@@ -161,6 +167,26 @@ impl<C> Board<C> {
     pub(super) fn hand_back(&self, frame: Frame<C>) {
         self.state().handed.push(frame);
         self.work.notify_one();
+    }
+
+    /// Whether anybody waits for work at this moment.
+    pub(super) fn has_idle(&self) -> bool {
+        self.idle.load(Ordering::Relaxed) > 0
+    }
+
+    /// Asks those who are idle for help.
+    pub(super) fn share(&self, lot: &Arc<Lot<L>>) {
+        let mut state = self.state();
+        state.lots.push(lot.clone());
+        // The owner takes a piece, too.
+        for _ in 1..lot.room().min(self.idle.load(Ordering::Relaxed) + 1) {
+            self.work.notify_one();
+        }
+    }
+
+    /// Takes a lot back: nobody comes to help any more.
+    pub(super) fn unshare(&self, lot: &Arc<Lot<L>>) {
+        self.state().lots.retain(|other| !Arc::ptr_eq(other, lot));
     }
 
     /// Takes a child of one's own offer.
@@ -185,7 +211,7 @@ impl<C> Board<C> {
     }
 
     /// Waits for something to do. `None`: all is over, or the worker of this number is no longer wanted.
-    pub(super) fn steal(&self, number: usize) -> Option<Task<C>> {
+    pub(super) fn steal(&self, number: usize) -> Option<Task<C, L>> {
         let mut state = self.state();
         loop {
             if self.is_ended() || !self.wants(number) {
@@ -206,9 +232,12 @@ impl<C> Board<C> {
                     return Some(Task::Enter(offer.dir.clone(), child));
                 }
             }
-            state.idle += 1;
+            if let Some(lot) = state.lots.iter().find(|lot| lot.room() > 0) {
+                return Some(Task::Help(lot.join()));
+            }
+            self.idle.fetch_add(1, Ordering::Relaxed);
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.idle -= 1;
+            self.idle.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

@@ -130,6 +130,7 @@ struct Place<'p> {
 impl<'a> Job for Comparing<'a> {
     type Worker = Comparer<'a>;
     type Cursor = Cursor;
+    type Part = ();
 
     fn worker(&self) -> Comparer<'a> {
         Comparer {

@@ -2,16 +2,19 @@
 //! missing or different is made. Nothing is deleted; what would be is counted.
 
 use std::ffi::CStr;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use super::apply::Known;
+use super::batch::Looked;
 use super::children::{Child, Children};
 use super::dir::{Dir, FAILED, IMAGED, IN_THE_WAY, NEW, OURS, PROTECTED, Pair, TOUCHED};
-use super::entry::Inherits;
+use super::entry::{Inherits, NoTemps};
 use super::error::Error;
 use super::filter::Filter;
 use super::hand::{Hand, Outcome};
@@ -20,6 +23,7 @@ use super::listing::Listing;
 use super::pool::Job;
 use super::sys::xattr;
 use super::sys::{self, Kind, Meta, Target};
+use super::together::Shared;
 use super::tree::Pass;
 use super::trouble::Trouble;
 
@@ -55,7 +59,7 @@ pub(super) enum Right {
     #[default]
     Empty,
     /// All its names, their order, and which were met on the source.
-    Listed(Listing, Vec<u32>, Vec<bool>),
+    Listed(Listing, Vec<u32>, Vec<AtomicBool>),
     /// It or the source is huge: by asking for each name.
     ByName,
 }
@@ -64,14 +68,17 @@ pub(super) enum Right {
 #[derive(Debug, Default)]
 pub(super) struct Cursor {
     pub stage: Stage,
-    pub left: Listing,
+    pub left: Arc<Listing>,
     /// Items of the piece in the order of work: directories first, so that others can begin with them.
     pub order: Vec<u32>,
     pub next: usize,
     pub left_more: bool,
-    pub right: Right,
-    pub records: Records,
-    pub inherits: Inherits,
+    /// The next entries, if they were looked at and not made yet.
+    pub looked: Option<Vec<Looked>>,
+    pub right: Arc<Right>,
+    pub records: Arc<Records>,
+    pub inherits: Arc<Inherits>,
+    pub no_temps: NoTemps,
     pub streaming: bool,
     pub chunk: u32,
 }
@@ -79,6 +86,7 @@ pub(super) struct Cursor {
 impl<'a> Job for Copying<'a> {
     type Worker = Hand<'a>;
     type Cursor = Cursor;
+    type Part = Shared;
 
     fn worker(&self) -> Hand<'a> {
         Hand::new(self.0)
@@ -118,17 +126,37 @@ impl<'a> Job for Copying<'a> {
             (None, Some(right)) => hand.count_extra(dir, right, cursor, found),
             (None, None) => Ok(false),
         };
-        result.or_else(|trouble| {
-            let known = dir.set(FAILED);
-            let outcome = hand.trouble(dir, b"", trouble)?;
-            // The directory is settled as failed at its end, which counts nothing by itself.
-            match outcome {
-                Outcome::Vanished if !known => hand.tally.vanished += 1,
-                Outcome::Skipped if !known => hand.tally.skipped += 1,
-                _ => {}
-            }
-            Ok(false)
-        })
+        result.or_else(|trouble| hand.give_up(dir, trouble).map(|()| false))
+    }
+
+    fn share(
+        &self,
+        hand: &mut Hand<'a>,
+        dir: &Arc<Dir>,
+        pair: &Arc<Pair>,
+        cursor: &mut Cursor,
+    ) -> Result<Option<(Shared, usize)>, Error> {
+        match hand.share(dir, pair, cursor) {
+            Err(Trouble::Stop(error)) => Err(error),
+            // The next step meets it as well, and tells it.
+            Err(_) => Ok(None),
+            Ok(shared) => Ok(shared),
+        }
+    }
+
+    fn help(&self, hand: &mut Hand<'a>, shared: &Shared, piece: Range<usize>) -> bool {
+        hand.help(shared, piece)
+    }
+
+    fn close(
+        &self,
+        hand: &mut Hand<'a>,
+        cursor: &mut Cursor,
+        shared: &Shared,
+        whole: bool,
+        found: &mut Children,
+    ) -> Result<(), Error> {
+        hand.close(cursor, shared, whole, found)
     }
 
     fn finish(&self, hand: &mut Hand<'a>, dir: &Arc<Dir>, pair: &Pair) -> Result<(), Error> {
@@ -161,6 +189,17 @@ impl<'a> Job for Copying<'a> {
 type Lost = (bool, Trouble);
 
 impl<'a> Hand<'a> {
+    /// A directory cannot be worked on further. It is settled as failed at its end, which counts nothing by itself.
+    fn give_up(&mut self, dir: &Arc<Dir>, trouble: Trouble) -> Result<(), Error> {
+        let known = dir.set(FAILED);
+        match self.trouble(dir, b"", trouble)? {
+            Outcome::Vanished if !known => self.tally.vanished += 1,
+            Outcome::Skipped if !known => self.tally.skipped += 1,
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn open_child(&mut self, parent: &Arc<Dir>, child: Child) -> Result<Arc<Dir>, Lost> {
         let listed = child.bits & LEFT != 0;
         let lost = |trouble| (listed, trouble);
@@ -251,7 +290,7 @@ impl<'a> Hand<'a> {
     ) -> Result<bool, Trouble> {
         match cursor.stage {
             Stage::Start => self.start(dir, left, right, cursor),
-            Stage::Entries if cursor.next < cursor.order.len() => {
+            Stage::Entries if cursor.looked.is_some() || cursor.next < cursor.order.len() => {
                 self.batch(dir, left, right, cursor, found)?;
                 Ok(true)
             }
@@ -261,7 +300,7 @@ impl<'a> Hand<'a> {
                 Ok(true)
             }
             Stage::Entries => {
-                cursor.stage = match cursor.right {
+                cursor.stage = match *cursor.right {
                     Right::Empty => return Ok(false),
                     Right::Listed(..) => Stage::Rest,
                     Right::ByName => {
@@ -307,20 +346,24 @@ impl<'a> Hand<'a> {
         self.read_left(dir, left, right, cursor)?;
         cursor.streaming = cursor.left_more;
         if dir.is(NEW) && dir.parent.is_some() {
-            cursor.inherits = Inherits::nothing();
+            cursor.inherits = Arc::new(Inherits::nothing());
         }
         if let Some(right) = right.filter(|_| !dir.is(NEW)) {
             self.open_up(dir, right)?;
-            cursor.right = Right::ByName;
+            cursor.right = Arc::new(Right::ByName);
             if !cursor.left_more {
                 let mut listing = Listing::default();
                 let mut filter = Filter::new(&self.pass.options.exclude, dir, Some(left), Some(right));
                 let keep = |name: &CStr, kind| !filter.special(name, kind) && !filter.excluded(name, kind);
                 let more = listing.read(right, &mut self.buffer, keep).map_err(Trouble::dest("list"))?;
                 if !more {
+                    // What is left out by name is not in the listings.
+                    let whole = self.pass.options.exclude.is_empty();
+                    cursor.no_temps =
+                        NoTemps { left: whole && !cursor.left.has_temps(), right: whole && !listing.has_temps() };
                     let order = listing.by_name();
-                    let met = vec![false; order.len()];
-                    cursor.right = Right::Listed(listing, order, met);
+                    let met = order.iter().map(|_| AtomicBool::new(false)).collect();
+                    cursor.right = Arc::new(Right::Listed(listing, order, met));
                 }
             }
         }
@@ -351,7 +394,12 @@ impl<'a> Hand<'a> {
     ) -> Result<(), Trouble> {
         let mut filter = Filter::new(&self.pass.options.exclude, dir, Some(left), right);
         let keep = |name: &CStr, kind| !filter.special(name, kind) && !filter.excluded(name, kind);
-        cursor.left_more = cursor.left.read(left, &mut self.buffer, keep).map_err(Trouble::source("list"))?;
+        // Nobody else has the piece before any more: then its memory is used again.
+        if Arc::get_mut(&mut cursor.left).is_none() {
+            cursor.left = Arc::default();
+        }
+        let piece = Arc::make_mut(&mut cursor.left);
+        cursor.left_more = piece.read(left, &mut self.buffer, keep).map_err(Trouble::source("list"))?;
         let items = &cursor.left.items;
         cursor.order = (0..items.len() as u32).collect();
         // Directories first; then by inode, which is near the order on the disk.
@@ -368,13 +416,14 @@ impl<'a> Hand<'a> {
             return Ok(());
         }
         let path = dir.path();
-        cursor.records = if cursor.streaming || matches!(cursor.right, Right::ByName) {
+        let records = if cursor.streaming || matches!(*cursor.right, Right::ByName) {
             let order = cursor.left.by_name();
             self.pass.ledger.load(&path, |name| cursor.left.find(&order, name).is_some())?
         } else {
             self.pass.ledger.load(&path, |_| true)?
         };
-        cursor.chunk = cursor.chunk.max(cursor.records.next);
+        cursor.chunk = cursor.chunk.max(records.next);
+        cursor.records = Arc::new(records);
         Ok(())
     }
 

@@ -4,7 +4,6 @@
 //! "not possible here" falls through to the next way; so does any error whose side is not clear, because reading
 //! and writing then tells which side it was.
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::SeekFrom;
@@ -50,7 +49,7 @@ pub(super) struct Mover {
     buffer: Vec<u8>,
     second: Vec<u8>,
     /// The best way that is not known to be impossible between two file systems.
-    ways: HashMap<(u64, u64), Way>,
+    ways: Vec<((u64, u64), Way)>,
     /// So many of the next files are taken to come from a disk and not from memory.
     cold: u32,
     /// Whether the content is in memory cannot be asked here.
@@ -103,13 +102,15 @@ impl Mover {
     }
 
     fn way(&self, pair: (u64, u64)) -> Way {
-        self.ways.get(&pair).copied().unwrap_or(Way::Clone)
+        // Two file systems, rarely more.
+        self.ways.iter().find(|(of, _)| *of == pair).map_or(Way::Clone, |(_, way)| *way)
     }
 
     /// Notes that a way is closed, if the error means that it is so for all files of these file systems.
     fn note(&mut self, pair: (u64, u64), errno: Errno, next: Way) {
         if matches!(errno, Errno::XDEV | Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOTTY) {
-            self.ways.insert(pair, next);
+            self.ways.retain(|(of, _)| *of != pair);
+            self.ways.push((pair, next));
         }
     }
 
@@ -406,5 +407,34 @@ mod tests {
         let (a, b, data, _) = copied(|file| file.set_len(1 << 20).unwrap());
         assert!(a == b);
         assert_eq!(data, 0);
+    }
+
+    #[test]
+    fn files_that_come_from_a_disk_are_noticed_and_files_in_memory_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        std::fs::write(&path, [7; 8192]).unwrap();
+        let from = File::open(&path).unwrap();
+        from.sync_all().unwrap();
+        let meta = sys::stat_fd(&from).unwrap();
+        let mut mover = Mover::default();
+        let mut copy = || {
+            let to = tempfile::tempfile_in(&dir).unwrap();
+            mover.ways = vec![((meta.dev, meta.dev), Way::ReadWrite)];
+            mover.copy(from.as_fd(), to.as_fd(), &meta, meta.dev, 0, &mut |_, _| Ok(())).unwrap();
+            (mover.is_cold(), mover.mute)
+        };
+        let (cold, mute) = copy();
+        assert!(!cold, "it was just written");
+        if mute {
+            // Files here are in memory, or nothing can be asked: there is nothing to notice.
+            return;
+        }
+        rustix::fs::fadvise(&from, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        assert_eq!(copy(), (true, false), "nothing of it was in memory");
+        for _ in 1..COLD {
+            assert_eq!(copy(), (true, false), "the next ones are expected to be like it");
+        }
+        assert_eq!(copy(), (false, false), "until they were not");
     }
 }

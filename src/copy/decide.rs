@@ -112,28 +112,7 @@ pub(super) fn decide(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn meta(kind: Kind) -> Meta {
-        let at = |sec| Stamp { sec, nsec: 5 };
-        Meta {
-            dev: 1,
-            ino: 2,
-            mount: 0,
-            mount_root: false,
-            kind,
-            mode: 0o644,
-            nlink: 1,
-            uid: 10,
-            gid: 20,
-            rdev: 0,
-            size: 100,
-            blocks: 8,
-            atime: at(1),
-            mtime: at(2),
-            ctime: at(3),
-            born: None,
-        }
-    }
+    use crate::copy::sys::sample::meta;
 
     #[test]
     fn every_property_counts() {

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::children::{Child, Children};
 use super::copying::{BY_RUN, LEFT, RIGHT, WAY};
 use super::dir::{Dir, FAILED, IN_THE_WAY, OURS, PROTECTED, Pair, TOUCHED};
-use super::entry::{Batch, Here, Inherits};
+use super::entry::{Batch, Here, Inherits, NoTemps};
 use super::error::Error;
 use super::filter::Filter;
 use super::hand::{Hand, Outcome};
@@ -43,6 +43,7 @@ pub(super) enum Cursor {
 impl<'a> Job for Deleting<'a> {
     type Worker = Hand<'a>;
     type Cursor = Cursor;
+    type Part = ();
 
     fn worker(&self) -> Hand<'a> {
         Hand::new(self.0)
@@ -177,6 +178,7 @@ impl Hand<'_> {
             path: &path,
             records: &records,
             inherits: &inherits,
+            no_temps: NoTemps::default(),
         };
         let mut batch = Batch::default();
         let mut result = Ok(());
@@ -289,7 +291,15 @@ impl Hand<'_> {
         }
         let left = pair.left().unwrap_or(right);
         let inherits = &Inherits::default();
-        let here = Here { dir: parent, left, right: Some(right), path: &path, records: &records, inherits };
+        let here = Here {
+            dir: parent,
+            left,
+            right: Some(right),
+            path: &path,
+            records: &records,
+            inherits,
+            no_temps: NoTemps::default(),
+        };
         if !self.is_ours(&here, name, meta)? && self.pass.options.foreign == Foreign::Refuse {
             parent.set(PROTECTED);
             if waiting {

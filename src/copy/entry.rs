@@ -3,11 +3,9 @@
 //! A name that is absent is made directly, exclusively. One that exists is replaced by renaming a finished temporary
 //! entry over it, so that it is never half-written under its own name.
 
-use std::cell::OnceCell;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
@@ -35,16 +33,25 @@ pub(super) struct Here<'h> {
     pub path: &'h [u8],
     pub records: &'h Records,
     pub inherits: &'h Inherits,
+    pub no_temps: NoTemps,
+}
+
+/// That a directory had no name of the shape of a temporary one when it was listed as a whole, on each side. Nobody but
+/// this pass makes such names.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct NoTemps {
+    pub left: bool,
+    pub right: bool,
 }
 
 /// Whether new entries inherit attributes from their directory. Asked for when the first is made.
 #[derive(Debug, Default)]
-pub(super) struct Inherits(OnceCell<bool>);
+pub(super) struct Inherits(OnceLock<bool>);
 
 impl Inherits {
     /// They do not: this process has made the directory, with no attributes.
     pub(super) fn nothing() -> Self {
-        Self(OnceCell::from(false))
+        Self(OnceLock::from(false))
     }
 }
 
@@ -61,6 +68,13 @@ impl Batch {
     pub(super) fn add(&mut self, name: &CStr, now: &Meta, left: &Meta) {
         let made = Made { kind: now.kind, ino: now.ino, ctime: now.ctime, source: left.ctime };
         self.made.push((name.to_bytes().to_vec(), made));
+    }
+
+    /// Adds what another worker has made.
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.made.append(&mut other.made);
+        self.inodes.append(&mut other.inodes);
+        self.replaced.append(&mut other.replaced);
     }
 }
 
@@ -351,7 +365,7 @@ impl Hand<'_> {
             let first = sys::stat_at(from, &leader.name).map_err(Trouble::dest("stat"))?;
             self.pass.touch(&first, first.nlink + 1)?;
         }
-        let linked = rustix::fs::linkat(from, &leader.name, here.to()?, &place, AtFlags::empty());
+        let linked = rustix::fs::linkat(from, &leader.name, here.to()?, &*place, AtFlags::empty());
         match linked {
             Err(Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::XDEV)
                 if self.pass.options.accept.contains(&Loss::Hardlink) =>
@@ -408,7 +422,7 @@ impl Hand<'_> {
                 other => (other?, *left),
             },
         };
-        self.pass.written.fetch_add(1 + (now.size >> 16), Ordering::Relaxed);
+        self.wrote(now.size);
         self.made_same(&source, &now);
         if self.pass.ledger.keeps {
             batch.add(name, &now, &source);
@@ -438,7 +452,7 @@ impl Hand<'_> {
             .map_err(Trouble::source("list the attributes of"))?;
         let place = self.place(here, name, right)?;
         let to = here.to()?;
-        rustix::fs::symlinkat(&text, to, &place).map_err(Trouble::dest("make"))?;
+        rustix::fs::symlinkat(&text, to, &*place).map_err(Trouble::dest("make"))?;
         let target = Target::Name(to, &place);
         let done = self
             .pass
@@ -468,7 +482,7 @@ impl Hand<'_> {
         let place = self.place(here, name, right)?;
         let to = here.to()?;
         let device = if left.kind.is_device() { left.rdev } else { 0 };
-        rustix::fs::mknodat(to, &place, kind, Mode::from_raw_mode(0o600), device).map_err(Trouble::dest("make"))?;
+        rustix::fs::mknodat(to, &*place, kind, Mode::from_raw_mode(0o600), device).map_err(Trouble::dest("make"))?;
         let done = (|| {
             let held = sys::open_path(to, &place).map_err(Trouble::dest("open"))?;
             let made = sys::stat_fd(&held).map_err(Trouble::dest("stat"))?;

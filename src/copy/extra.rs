@@ -3,13 +3,14 @@
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
 
 use super::children::Children;
 use super::copying::{BY_RUN, Cursor, RIGHT, Right};
 use super::dir::{Dir, FAILED, OURS, PROTECTED, TOUCHED};
-use super::entry::Here;
+use super::entry::{Here, NoTemps};
 use super::filter::Filter;
 use super::hand::Hand;
 use super::ledger::Records;
@@ -31,18 +32,28 @@ impl Hand<'_> {
         cursor: &mut Cursor,
         found: &mut Children,
     ) -> Result<(), Trouble> {
-        let Right::Listed(listing, order, met) = std::mem::take(&mut cursor.right) else { return Ok(()) };
+        let there = std::mem::take(&mut cursor.right);
+        let Right::Listed(listing, order, met) = &*there else { return Ok(()) };
         let path = if self.pass.options.delete { dir.path() } else { Vec::new() };
-        let here = Here { dir, left, right, path: &path, records: &cursor.records, inherits: &cursor.inherits };
+        let here = Here {
+            dir,
+            left,
+            right,
+            path: &path,
+            records: &cursor.records,
+            inherits: &cursor.inherits,
+            no_temps: cursor.no_temps,
+        };
         for (place, &at) in order.iter().enumerate() {
             let item = &listing.items[at as usize];
             let name = listing.name(item);
-            if !met[place] && names::is_temp(name.to_bytes()) {
+            let met = met[place].load(Ordering::Relaxed);
+            if !met && names::is_temp(name.to_bytes()) {
                 self.remove_temp(&here, name)?;
                 continue;
             }
             self.tally.dest_entries += 1;
-            if !met[place] && self.pass.options.delete {
+            if !met && self.pass.options.delete {
                 self.extra(&here, name, item.kind, item.ino, found)?;
             }
         }
@@ -70,7 +81,15 @@ impl Hand<'_> {
         } else {
             Records::default()
         };
-        let here = Here { dir, left, right: Some(right), path: &path, records: &records, inherits: &cursor.inherits };
+        let here = Here {
+            dir,
+            left,
+            right: Some(right),
+            path: &path,
+            records: &records,
+            inherits: &cursor.inherits,
+            no_temps: NoTemps::default(),
+        };
         for item in &listing.items {
             let name = listing.name(item);
             let temp = names::is_temp(name.to_bytes());
@@ -170,10 +189,18 @@ impl Hand<'_> {
         let path = dir.path();
         if self.pass.history {
             let order = listing.by_name();
-            cursor.records = self.pass.ledger.load(&path, |name| listing.find(&order, name).is_some())?;
+            cursor.records = Arc::new(self.pass.ledger.load(&path, |name| listing.find(&order, name).is_some())?);
         }
         let inherits = &cursor.inherits;
-        let here = Here { dir, left: right, right: Some(right), path: &path, records: &cursor.records, inherits };
+        let here = Here {
+            dir,
+            left: right,
+            right: Some(right),
+            path: &path,
+            records: &cursor.records,
+            inherits,
+            no_temps: NoTemps::default(),
+        };
         for item in &listing.items {
             self.tally.dest_entries += 1;
             self.extra(&here, listing.name(item), item.kind, item.ino, found)?;

@@ -1,13 +1,14 @@
 //! Copies a regular file: content, then metadata; again if it changed meanwhile; and a big one so that a later pass can
 //! go on with it.
 
-use std::ffi::CStr;
+use std::borrow::Cow;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::apply::Known;
+use super::apply::{Known, Setter};
 use super::data::Fault;
 use super::dir::{NEW, TOUCHED};
 use super::entry::{Batch, Here};
@@ -15,7 +16,7 @@ use super::error::Error;
 use super::hand::Hand;
 use super::ledger::Big;
 use super::names;
-use super::sys::xattr;
+use super::sys::xattr::{self, Xattrs};
 use super::sys::{self, Kind, Meta, Target};
 use super::trouble::Trouble;
 use crate::progress::Event;
@@ -42,6 +43,8 @@ struct Filling<'f> {
     temp: bool,
     /// What lies before is there already.
     start: u64,
+    /// The source's attributes, read before its content: what changes them later is seen by its time.
+    xattrs: Xattrs,
     /// Mode, if it was made with its final owner and with this one.
     ready: Option<u32>,
 }
@@ -53,7 +56,7 @@ impl Hand<'_> {
             Errno::LOOP | Errno::NXIO => Trouble::Refused("open", "it became something else than a file".into()),
             other => Trouble::source("open")(other),
         })?;
-        let before = sys::stat_fd(&from).map_err(Trouble::source("stat"))?;
+        let before = sys::file_fd(&from).map_err(Trouble::source("stat"))?;
         match before.kind {
             Kind::File => Ok((from, before)),
             other => Err(Trouble::Refused("open", format!("it became a {}", other.word()))),
@@ -73,32 +76,34 @@ impl Hand<'_> {
             Some(opened) => opened,
             None => Self::open_file(here.left, name)?,
         };
+        let xattrs = self.xattrs_of(&from)?;
         let big = self.pass.ledger.keeps && before.size >= self.pass.big_file;
         let resumed = if big { self.resume(here, name, &from, &before, right)? } else { None };
         let mut ready = None;
         let (to, place, start, right) = match resumed {
             Some((fd, place, start)) => {
                 let in_place = place.as_c_str() == name;
-                (fd, place, start, if in_place { None } else { right })
+                (fd, Cow::Owned(place), start, if in_place { None } else { right })
             }
             None => {
                 let place = self.place(here, name, right)?;
                 // Nobody else can enter a directory that this pass has made and not finished.
-                if !big && here.dir.is(NEW) && !here.inherits()? {
+                let fits = here.dir.is(NEW) || Setter::gives_nothing(&before, &xattrs);
+                if !big && fits && !here.inherits()? {
                     ready = self.pass.setter.mode_to_make(&before, self.umask);
                 }
                 let mode = ready.unwrap_or(sys::PRIVATE);
                 (sys::create(to_dir, &place, mode).map_err(Trouble::dest("make"))?, place, 0, right)
             }
         };
-        let temp = place.as_c_str() != name;
-        let filling = Filling { from: &from, to: &to, before, big, temp, start, ready };
+        let temp = *place != *name;
+        let filling = Filling { from: &from, to: &to, before, big, temp, start, xattrs, ready };
         let done = self.fill(here, name, filling).and_then(|(now, source)| {
             self.publish(here, name, &place, right, batch)?;
             if big {
                 self.pass.ledger.set_big(&here.dir.path_of(name.to_bytes()), None)?;
             }
-            let now = if temp { sys::stat_fd(&to).map_err(Trouble::dest("stat"))? } else { now };
+            let now = if temp { sys::file_fd(&to).map_err(Trouble::dest("stat"))? } else { now };
             Ok((now, source))
         });
         if big && done.is_err() {
@@ -117,7 +122,7 @@ impl Hand<'_> {
         from: &OwnedFd,
         before: &Meta,
         right: Option<&Meta>,
-    ) -> Result<Option<(OwnedFd, std::ffi::CString, u64)>, Trouble> {
+    ) -> Result<Option<(OwnedFd, CString, u64)>, Trouble> {
         let path = here.dir.path_of(name.to_bytes());
         let Some(big) = self.pass.ledger.big(&path)? else { return Ok(None) };
         if (big.src, big.size, big.mtime) != (before.id(), before.size, before.mtime) || big.temp && right.is_none() {
@@ -144,9 +149,13 @@ impl Hand<'_> {
         Ok(Some((fd, place, big.offset)))
     }
 
+    fn xattrs_of(&mut self, from: &OwnedFd) -> Result<Xattrs, Trouble> {
+        xattr::read(Target::Fd(from.as_fd()), &mut self.scratch).map_err(Trouble::source("list the attributes of"))
+    }
+
     /// Copies content and metadata into a file that is open on both sides.
     fn fill(&mut self, here: &Here<'_>, name: &CStr, filling: Filling<'_>) -> Result<(Meta, Meta), Trouble> {
-        let Filling { from, to, mut before, big, mut start, ready, .. } = filling;
+        let Filling { from, to, mut before, big, mut start, mut xattrs, ready, .. } = filling;
         let target = Target::Fd(to.as_fd());
         if ready.is_some() {
             // Before there is content: what follows then leaves the times and the owner alone, and a network file
@@ -178,7 +187,7 @@ impl Hand<'_> {
             self.advance(0, told);
             // What came by one read is of one moment, and if it changed since, its time tells the next pass. More of
             // it may be of several moments: there a network file system has to ask its server.
-            let look = if before.size <= ONE_READ { sys::state_fd(from) } else { sys::stat_fd(from) };
+            let look = if before.size <= ONE_READ { sys::state_fd(from) } else { sys::file_fd(from) };
             let after = look.map_err(Trouble::source("stat"))?;
             let shrank = match moved {
                 Ok(count) => {
@@ -198,7 +207,8 @@ impl Hand<'_> {
             }
             rustix::fs::ftruncate(to, 0).map_err(Trouble::dest("cut"))?;
             start = 0;
-            before = sys::stat_fd(from).map_err(Trouble::source("stat"))?;
+            before = sys::file_fd(from).map_err(Trouble::source("stat"))?;
+            xattrs = self.xattrs_of(from)?;
         }
         if changed {
             self.tally.changed += 1;
@@ -207,8 +217,6 @@ impl Hand<'_> {
             self.pass.work.progress.event(Event::Notice { path: &path, text });
         }
         self.tally.copied_bytes += data;
-        let xattrs = xattr::read(Target::Fd(from.as_fd()), &mut self.scratch)
-            .map_err(Trouble::source("list the attributes of"))?;
         let former;
         let known = match (found, ready) {
             (Some(found), _) if start > 0 => {
@@ -238,7 +246,7 @@ struct BigProgress<'p> {
     path: Vec<u8>,
     big: Option<Big>,
     recorded: u64,
-    when: Instant,
+    when: Option<Instant>,
 }
 
 impl<'p> BigProgress<'p> {
@@ -252,21 +260,22 @@ impl<'p> BigProgress<'p> {
     ) -> Self {
         let record = || Big { src: before.id(), size: before.size, mtime: before.mtime, ino, temp, offset: start };
         let path = if big { here.dir.path_of(name.to_bytes()) } else { Vec::new() };
-        Self { pass, path, big: big.then(record), recorded: start, when: Instant::now() }
+        Self { pass, path, big: big.then(record), recorded: start, when: big.then(Instant::now) }
     }
 
     /// Everything before `offset` is written: at times, makes it durable and then says so.
     fn reached(&mut self, to: BorrowedFd<'_>, offset: u64) -> Result<(), Error> {
         let Some(big) = &mut self.big else { return Ok(()) };
         let far = offset - self.recorded >= self.pass.big_file;
-        if offset >= big.size || !far && self.when.elapsed() < Duration::from_secs(2) {
+        let long = self.when.is_none_or(|when| when.elapsed() >= Duration::from_secs(2));
+        if offset >= big.size || !far && !long {
             return Ok(());
         }
         rustix::fs::fdatasync(to).map_err(Error::io("sync", &self.path))?;
         // A hole before the offset is not in the file's length yet.
         big.offset = offset;
         self.pass.ledger.set_big(&self.path, Some(big))?;
-        (self.recorded, self.when) = (offset, Instant::now());
+        (self.recorded, self.when) = (offset, Some(Instant::now()));
         Ok(())
     }
 }

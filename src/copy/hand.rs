@@ -1,5 +1,7 @@
 //! A worker's own things in a pass: its counts, its buffers, and how it speaks of trouble.
 
+use std::sync::atomic::Ordering;
+
 use rustix::io::Errno;
 
 use super::data::Mover;
@@ -18,6 +20,9 @@ use crate::units::path_text;
 
 /// About how many requests it takes to make an entry, beyond those for one that is left as it is.
 const MAKING: u64 = 5;
+
+/// So much is written before the others hear of it: little beside what is worth writing back.
+const LOT: u64 = 16;
 
 /// What became of an entry of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +55,8 @@ pub(super) struct Hand<'a> {
     pub umask: u32,
     /// What was proved and is not handed over yet.
     pub learned: Vec<u128>,
+    /// Made, and not counted for early writing yet.
+    written: u64,
     meter: Meter<'a>,
 }
 
@@ -76,6 +83,7 @@ impl<'a> Hand<'a> {
             umask: sys::own_umask(),
             meter: Meter::new(pass.work.progress, &pass.done),
             learned: Vec::new(),
+            written: 0,
         }
     }
 
@@ -87,6 +95,14 @@ impl<'a> Hand<'a> {
     /// Counts a look at an entry, which comes long before the entry is done.
     pub(super) fn looked(&self) {
         self.meter.work(1);
+    }
+
+    /// Counts what was made for early writing, in lots: all workers share one counter.
+    pub(super) fn wrote(&mut self, size: u64) {
+        self.written += 1 + (size >> 16);
+        if self.written >= LOT {
+            self.pass.written.fetch_add(std::mem::take(&mut self.written), Ordering::Relaxed);
+        }
     }
 
     pub(super) fn tell(&mut self) {
@@ -107,7 +123,7 @@ impl<'a> Hand<'a> {
             Outcome::Deferred => return,
         }
         if matches!(outcome, Outcome::Created(_) | Outcome::Updated) {
-            self.meter.work(MAKING);
+            self.meter.owe(MAKING);
         }
         self.settled += 1;
         self.advance(1, 0);

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::RawDir;
 use rustix::io::Errno;
 
+use super::names;
 use super::sys::{self, Kind};
 
 /// About how many names a piece holds; a buffer that the kernel has filled is always finished.
@@ -27,7 +28,7 @@ pub(super) struct Item {
 }
 
 /// A piece of a directory.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Listing {
     arena: Vec<u8>,
     pub items: Vec<Item>,
@@ -108,6 +109,11 @@ impl Listing {
     fn shrink(&mut self) {
         self.arena.shrink_to_fit();
         self.items.shrink_to_fit();
+    }
+
+    /// Whether a name has the shape of a temporary one.
+    pub(super) fn has_temps(&self) -> bool {
+        self.items.iter().any(|item| names::is_temp(self.bytes(item)))
     }
 
     /// Item numbers in the order of their names.

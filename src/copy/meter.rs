@@ -15,23 +15,31 @@ pub(super) struct Meter<'a> {
     untold: (u64, u64),
     /// Bytes that are no operation yet.
     odd: u64,
+    /// Operations to count with the next entry.
+    owed: u64,
 }
 
 impl<'a> Meter<'a> {
     pub(super) fn new(progress: &'a dyn Progress, done: &'a AtomicU64) -> Self {
-        Self { progress, done, untold: (0, 0), odd: 0 }
+        Self { progress, done, untold: (0, 0), odd: 0, owed: 0 }
     }
 
     /// Counts entries and bytes that are done; tells them once they are many, or `often` bytes.
     pub(super) fn advance(&mut self, entries: u64, bytes: u64, often: u64) {
         self.odd += bytes;
-        self.work(entries + self.odd / PIECE);
+        let owed = std::mem::take(&mut self.owed);
+        self.work(entries + self.odd / PIECE + owed);
         self.odd %= PIECE;
         self.untold.0 += entries;
         self.untold.1 += bytes;
         if self.untold.0 >= 64 || self.untold.1 >= often {
             self.tell();
         }
+    }
+
+    /// Counts operations together with the entry that comes next: all workers share one counter.
+    pub(super) fn owe(&mut self, operations: u64) {
+        self.owed += operations;
     }
 
     /// Counts operations that finish no entry.
@@ -81,6 +89,10 @@ mod tests {
         meter.advance(1, 1, 5);
         meter.work(7);
         assert_eq!(done.load(Ordering::Relaxed), 64 + 15 + 1 + 7);
+        meter.owe(3);
+        assert_eq!(done.load(Ordering::Relaxed), 64 + 15 + 1 + 7);
+        meter.advance(0, 0, 1 << 40);
+        assert_eq!(done.load(Ordering::Relaxed), 64 + 15 + 1 + 7 + 3);
         meter.tell();
         meter.tell();
         assert_eq!(*told.0.lock().unwrap(), [(64, 63 * PIECE / 4), (0, 5), (1, 1)]);

@@ -3,7 +3,8 @@
 //! [`tree()`] makes one pass: a copying walk, a guard, a deleting walk. What is done with an entry is decided by a pure
 //! function (`decide`) from what both sides' metadata say; listing, reading and writing are apart from it, so that other
 //! ends can join. Walks run on a pool of workers over directories (`pool`, `dir`): a directory is worked on by one
-//! worker, held by descriptors on both sides, and reached from its parent only, never along a path. How many work at
+//! worker, held by descriptors on both sides, and reached from its parent only, never along a path. Where others would be
+//! idle they help with it (`lot`, `together`). How many work at
 //! once is found out while they do (`tune`). What a run did is
 //! kept through [`crate::progress::Checkpoint`] (`ledger`), for the next pass and for [`undo()`].
 
@@ -33,6 +34,7 @@ pub mod identity;
 mod ledger;
 mod links;
 mod listing;
+mod lot;
 mod meter;
 mod names;
 pub mod options;
@@ -47,6 +49,7 @@ pub mod scan;
 mod seen;
 mod side;
 mod sys;
+mod together;
 pub mod tree;
 mod trouble;
 mod tune;

@@ -4,16 +4,19 @@
 //! idle worker takes one from the oldest offer, which is nearest to the root and so most likely large. Nothing else
 //! is queued, so memory is bounded by depth and by the size of a piece of a listing.
 //!
+//! One who finds neither helps with a directory that another worker has (`lot`).
+//!
 //! When the last child of a directory is finished, whoever finished it finishes the directory: metadata of a
 //! directory is set after everything below it.
 //!
 //! How many work is measured while they do (`tune`). One who is not wanted for now hands back what it holds and parks.
 
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::io::Errno;
 
@@ -22,6 +25,7 @@ use super::board::{Board, Frame, Offer, Task};
 use super::children::{Child, Children};
 use super::dir::{Budget, Dir, Pair};
 use super::error::Error;
+use super::lot::Lot;
 use super::report::Effort;
 use super::tune::{Look, Tuner};
 use crate::cancel::Cancel;
@@ -31,7 +35,6 @@ use crate::progress::Event;
 const ENOUGH: usize = 4 << 10;
 
 const MOST_WORKERS: usize = 256;
-const TICK: Duration = Duration::from_millis(250);
 /// A stack only ever holds one frame of the pool and the calls of one entry.
 const STACK: usize = 512 << 10;
 
@@ -41,6 +44,8 @@ pub(super) trait Job: Sync {
     type Worker;
     /// How far a directory's listing has got.
     type Cursor: Default + Send;
+    /// A part of a directory that several workers can do at once.
+    type Part: Send + Sync;
 
     /// Makes a worker's own things.
     fn worker(&self) -> Self::Worker;
@@ -57,6 +62,34 @@ pub(super) trait Job: Sync {
         cursor: &mut Self::Cursor,
         found: &mut Children,
     ) -> Result<bool, Error>;
+
+    /// Cuts off the next piece of a directory for several workers, and says how large it is. `None`: it is for one alone.
+    fn share(
+        &self,
+        _: &mut Self::Worker,
+        _: &Arc<Dir>,
+        _: &Arc<Pair>,
+        _: &mut Self::Cursor,
+    ) -> Result<Option<(Self::Part, usize)>, Error> {
+        Ok(None)
+    }
+
+    /// Does some of what was cut off. `false`: no more is to be done.
+    fn help(&self, _: &mut Self::Worker, _: &Self::Part, _: Range<usize>) -> bool {
+        false
+    }
+
+    /// Takes what all have done of what was cut off; `whole`: nothing is left of it.
+    fn close(
+        &self,
+        _: &mut Self::Worker,
+        _: &mut Self::Cursor,
+        _: &Self::Part,
+        _: bool,
+        _: &mut Children,
+    ) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Finishes a directory after everything below it.
     fn finish(&self, worker: &mut Self::Worker, dir: &Arc<Dir>, pair: &Pair) -> Result<(), Error>;
@@ -78,7 +111,7 @@ struct Pool<'a, J: Job> {
     job: &'a J,
     cancel: &'a Cancel,
     budget: &'a Budget,
-    board: Board<J::Cursor>,
+    board: Board<J::Cursor, J::Part>,
     error: Mutex<Option<Error>>,
 }
 
@@ -183,7 +216,7 @@ impl<J: Job> Pool<'_, J> {
             if self.board.is_ended() {
                 break;
             }
-            self.board.watch(TICK);
+            self.board.watch(tuner.pause());
             if let Err(cancelled) = self.cancel.check() {
                 self.fail(cancelled.into());
             }
@@ -244,6 +277,9 @@ impl<J: Job> Pool<'_, J> {
                 match self.board.steal(number) {
                     Some(Task::Go(frame)) => stack.push(frame),
                     Some(Task::Enter(parent, child)) => self.enter(worker, &parent, child, stack)?,
+                    Some(Task::Help(lot)) => {
+                        self.help(worker, &lot, Some(number));
+                    }
                     // All is over, or it parks.
                     None => {}
                 }
@@ -290,7 +326,14 @@ impl<J: Job> Pool<'_, J> {
             }
         };
         let mut found = Children::default();
-        frame.more = self.job.step(worker, &frame.dir, &pair, &mut frame.cursor, &mut found)?;
+        let shared = match self.board.has_idle() {
+            true => self.job.share(worker, &frame.dir, &pair, &mut frame.cursor)?,
+            false => None,
+        };
+        match shared {
+            Some((part, size)) => self.together(worker, frame, (part, size), &mut found)?,
+            None => frame.more = self.job.step(worker, &frame.dir, &pair, &mut frame.cursor, &mut found)?,
+        }
         if frame.more {
             frame.pair = Some(pair);
         } else {
@@ -301,6 +344,36 @@ impl<J: Job> Pool<'_, J> {
             self.board.offer(&frame.offer, found);
         }
         Ok(())
+    }
+
+    /// Does a part of a directory with the help of others.
+    fn together(
+        &self,
+        worker: &mut J::Worker,
+        frame: &mut Frame<J::Cursor>,
+        (part, size): (J::Part, usize),
+        found: &mut Children,
+    ) -> Result<(), Error> {
+        let lot = Lot::new(part, size);
+        self.board.share(&lot);
+        let mine = self.help(worker, &lot, None);
+        self.board.unshare(&lot);
+        lot.wait();
+        self.job.close(worker, &mut frame.cursor, &lot.work, mine && !self.board.is_ended(), found)
+    }
+
+    /// Does pieces of a lot while there are some; a helper goes when it is no longer wanted. Returns whether nothing
+    /// went wrong.
+    fn help(&self, worker: &mut J::Worker, lot: &Lot<J::Part>, helper: Option<usize>) -> bool {
+        while helper.is_none_or(|number| self.board.wants(number))
+            && let Some(piece) = lot.claim()
+        {
+            if self.board.is_ended() || !self.job.help(worker, &lot.work, piece) {
+                lot.stop();
+                return false;
+            }
+        }
+        true
     }
 
     fn enter(
@@ -352,9 +425,9 @@ impl<J: Job> Pool<'_, J> {
     }
 }
 
-struct EndOnPanic<'a, C>(&'a Board<C>);
+struct EndOnPanic<'a, C, L>(&'a Board<C, L>);
 
-impl<C> Drop for EndOnPanic<'_, C> {
+impl<C, L> Drop for EndOnPanic<'_, C, L> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.end();

@@ -54,7 +54,7 @@ use crate::units::{Stamp, path_text};
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// More than a tick of any clock (1 to 16 ms).
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(20);
 
 /// A worker hands over what it has learned in pieces of so many.
 const PIECE: usize = 512;
@@ -246,28 +246,7 @@ fn tell(work: &Work<'_>, text: &str) {
 mod tests {
     use super::*;
     use crate::copy::sys::Kind;
-
-    fn meta(kind: Kind) -> Meta {
-        let at = |sec| Stamp { sec, nsec: 5 };
-        Meta {
-            dev: 1,
-            ino: 2,
-            mount: 0,
-            mount_root: false,
-            kind,
-            mode: 0o644,
-            nlink: 1,
-            uid: 10,
-            gid: 20,
-            rdev: 0,
-            size: 100,
-            blocks: 8,
-            atime: at(1),
-            mtime: at(2),
-            ctime: at(3),
-            born: None,
-        }
-    }
+    use crate::copy::sys::sample::meta;
 
     #[test]
     fn a_pair_is_another_one_as_soon_as_anything_of_it_is() {

@@ -1,6 +1,7 @@
 //! Takes the place of what is there: whether that is allowed, under which name the new entry is made, and how the old
 //! one is kept.
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -61,24 +62,28 @@ impl Hand<'_> {
     }
 
     /// The name to make an entry under: its own if that is free, else a temporary one.
-    pub(super) fn place(
+    pub(super) fn place<'n>(
         &mut self,
         here: &Here<'_>,
-        name: &CStr,
+        name: &'n CStr,
         right: Option<&Meta>,
-    ) -> Result<std::ffi::CString, Trouble> {
+    ) -> Result<Cow<'n, CStr>, Trouble> {
         here.dir.set(TOUCHED);
         if right.is_none() {
-            return Ok(name.to_owned());
+            return Ok(Cow::Borrowed(name));
         }
         for salt in 0..=u8::MAX {
             let temp = names::temp_for(name.to_bytes(), salt);
             // The source may have an entry of that very name: a copy of a half-finished destination.
-            if sys::find_at(here.left, &temp).map_err(Trouble::source("look for"))?.is_none() {
-                match sys::unlink(here.to()?, &temp) {
-                    Ok(()) | Err(Errno::NOENT) => return Ok(temp),
-                    Err(errno) => return Err(Trouble::Dest("remove an old temporary file of", errno)),
-                }
+            if !here.no_temps.left && sys::find_at(here.left, &temp).map_err(Trouble::source("look for"))?.is_some() {
+                continue;
+            }
+            if here.no_temps.right {
+                return Ok(Cow::Owned(temp));
+            }
+            match sys::unlink(here.to()?, &temp) {
+                Ok(()) | Err(Errno::NOENT) => return Ok(Cow::Owned(temp)),
+                Err(errno) => return Err(Trouble::Dest("remove an old temporary file of", errno)),
             }
         }
         Err(Trouble::Refused("replace", "no temporary name is free".into()))

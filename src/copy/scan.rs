@@ -99,6 +99,7 @@ struct Cursor {
 impl<'a> Job for Scanning<'a> {
     type Worker = Scanner<'a>;
     type Cursor = Cursor;
+    type Part = ();
 
     fn worker(&self) -> Scanner<'a> {
         Scanner {

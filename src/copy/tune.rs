@@ -20,6 +20,8 @@ const FEWEST: usize = 4;
 const NOISE: f64 = 0.05;
 /// With fewer operations seen than this, nothing can be told.
 const ENOUGH: u64 = 100;
+/// Time between two looks: while the number grows, as every step of that is time lost, and later.
+const PAUSES: [Duration; 2] = [Duration::from_millis(125), Duration::from_millis(250)];
 /// Looks for which it rests before it tries something: at first, and at most.
 const REST: (u32, u32) = (5, 20);
 /// The last so many looks of a rest say how fast the work is before something is tried.
@@ -115,6 +117,11 @@ impl Tuner {
     /// How many workers there should be.
     pub(super) fn wanted(&self) -> usize {
         self.wanted.min(self.most)
+    }
+
+    /// How long to wait before the next look.
+    pub(super) fn pause(&self) -> Duration {
+        PAUSES[usize::from(!matches!(self.phase, Phase::Growing { .. }))]
     }
 
     /// Why there are no more; `None`: there will be, if that helps.

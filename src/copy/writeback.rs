@@ -28,7 +28,7 @@ impl<'s> Writeback<'s> {
     /// to each, and the last sync must hear of it too. `None` if there can be no more threads: the last sync does it all.
     pub(super) fn start<'e>(scope: &'s Scope<'s, 'e>, fd: OwnedFd, written: &'e AtomicU64) -> Option<Self> {
         let (stop, stopped) = channel();
-        let work = move || write_back(&fd, written, &stopped);
+        let work = move || write_back(&fd, written, &stopped, PAUSE);
         let thread = std::thread::Builder::new().name("writeback".into()).spawn_scoped(scope, work).ok()?;
         Some(Self { stop, thread })
     }
@@ -40,14 +40,54 @@ impl<'s> Writeback<'s> {
     }
 }
 
-fn write_back(fd: &OwnedFd, written: &AtomicU64, stopped: &Receiver<()>) -> Result<(), Errno> {
+fn write_back(fd: &OwnedFd, written: &AtomicU64, stopped: &Receiver<()>, pause: Duration) -> Result<(), Errno> {
     let mut before = 0;
-    while stopped.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
+    while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
         let now = written.load(Ordering::Relaxed);
-        if now - before >= WORTH {
+        if is_worth(before, now) {
             before = now;
             rustix::fs::syncfs(fd)?;
         }
     }
     Ok(())
+}
+
+/// Whether there is enough new since the last time.
+fn is_worth(before: u64, now: u64) -> bool {
+    now - before >= WORTH
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use rustix::fs::{Mode, OFlags};
+
+    /// A descriptor that cannot be synced, so that it is seen that somebody tried.
+    fn unsyncable() -> OwnedFd {
+        rustix::fs::open("/", OFlags::PATH, Mode::empty()).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_synced_and_a_failure_is_told() {
+        let (written, (_stop, stopped)) = (AtomicU64::new(WORTH), channel());
+        // It ends by itself: with the error of the first sync.
+        let met = write_back(&unsyncable(), &written, &stopped, Duration::from_millis(1));
+        assert_eq!(met, Err(Errno::BADF));
+    }
+
+    #[test]
+    fn what_is_not_worth_it_is_left_to_the_last_sync() {
+        assert!(is_worth(0, WORTH) && !is_worth(0, WORTH - 1));
+        assert!(is_worth(7, WORTH + 7) && !is_worth(7, WORTH + 6), "only what is new counts");
+    }
+
+    #[test]
+    fn who_ends_it_does_not_wait_for_the_pause() {
+        let written = AtomicU64::new(WORTH);
+        std::thread::scope(|scope| {
+            let early = Writeback::start(scope, unsyncable(), &written).unwrap();
+            assert_eq!(early.end(), Ok(()));
+        });
+    }
 }

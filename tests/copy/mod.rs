@@ -7,6 +7,7 @@ mod engine;
 mod exclude;
 mod faults;
 mod fidelity;
+mod flat;
 mod judges;
 mod kit;
 mod ledger;

@@ -7,6 +7,7 @@ use crate::cancel::Reason;
 use crate::progress::{Forgetful, Held, Progress};
 use std::sync::mpsc::channel;
 use std::thread::ThreadId;
+use std::time::Duration;
 
 /// A tree: a directory at depth `d` is listed in `pieces(d)` pieces of `fan(d)` subdirectories each.
 struct Land {
@@ -76,6 +77,7 @@ struct Place(usize, usize);
 impl Job for Land {
     type Worker = ();
     type Cursor = Place;
+    type Part = ();
 
     fn worker(&self) {
         self.equipped.fetch_add(1, Ordering::SeqCst);
@@ -343,4 +345,120 @@ fn workers_come_as_long_as_they_help() {
         land.assert_whole();
         assert!(effort.most_workers >= 16, "{effort:?}");
     });
+}
+
+/// One directory of so many entries, of which every piece may be done by anybody.
+struct Field {
+    entries: usize,
+    /// Called at every piece.
+    at_piece: Box<dyn Fn(usize) -> bool + Sync + Send>,
+    doers: Mutex<Vec<(usize, ThreadId)>>,
+    closed: Mutex<Vec<bool>>,
+}
+
+impl Job for Field {
+    type Worker = ();
+    type Cursor = bool;
+    type Part = ();
+
+    fn worker(&self) {}
+
+    fn open(&self, (): &mut (), _: &Arc<Dir>, _: Child) -> Result<Option<Arc<Dir>>, Error> {
+        Ok(None)
+    }
+
+    fn step(&self, (): &mut (), _: &Arc<Dir>, _: &Pair, done: &mut bool, _: &mut Children) -> Result<bool, Error> {
+        // Until somebody is idle.
+        std::thread::yield_now();
+        Ok(!*done)
+    }
+
+    fn share(&self, (): &mut (), _: &Arc<Dir>, _: &Arc<Pair>, done: &mut bool) -> Result<Option<((), usize)>, Error> {
+        Ok((!*done).then_some(((), self.entries)))
+    }
+
+    fn help(&self, (): &mut (), (): &(), piece: Range<usize>) -> bool {
+        let me = std::thread::current().id();
+        let good = (self.at_piece)(piece.start);
+        self.doers.lock().unwrap().extend(piece.map(|at| (at, me)));
+        good
+    }
+
+    fn close(&self, (): &mut (), done: &mut bool, (): &(), whole: bool, _: &mut Children) -> Result<(), Error> {
+        *done = true;
+        self.closed.lock().unwrap().push(whole);
+        Ok(())
+    }
+
+    fn finish(&self, (): &mut (), _: &Arc<Dir>, _: &Pair) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn lost(&self, (): &mut (), _: &Arc<Dir>, errno: Errno) -> Result<(), Error> {
+        panic!("lost: {errno}");
+    }
+
+    fn retire(&self, (): ()) {}
+}
+
+/// Works on a field with four workers; returns it, and the error of the pool.
+fn shared(at_piece: impl Fn(usize) -> bool + Sync + Send + 'static) -> (Field, Option<Error>) {
+    in_time(move || {
+        let field =
+            Field { entries: 1_000, at_piece: Box::new(at_piece), doers: Mutex::default(), closed: Mutex::default() };
+        let budget = Budget::new(1 << 20);
+        let pool = Pool {
+            job: &field,
+            cancel: &Cancel::new(),
+            budget: &budget,
+            board: Board::new(4),
+            error: Mutex::new(None),
+        };
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let (pool, root) = (&pool, (number == 0).then(|| land_dir(None, &budget)));
+                scope.spawn(move || pool.work(number, root));
+            }
+        });
+        let error = pool.error.into_inner().unwrap();
+        (field, error)
+    })
+}
+
+#[test]
+fn who_is_idle_helps_with_the_directory_of_another() {
+    let slow = |_| {
+        std::thread::sleep(Duration::from_micros(200));
+        true
+    };
+    let (field, error) = shared(slow);
+    assert!(error.is_none(), "{error:?}");
+    let mut doers = field.doers.into_inner().unwrap();
+    doers.sort_unstable_by_key(|(at, _)| *at);
+    assert!(doers.iter().map(|(at, _)| *at).eq(0..1_000), "every entry is done, and once");
+    let threads: std::collections::HashSet<_> = doers.iter().map(|(_, thread)| thread).collect();
+    assert!(threads.len() > 1, "nobody helped");
+    assert_eq!(*field.closed.lock().unwrap(), [true]);
+}
+
+#[test]
+fn what_goes_wrong_while_others_help_ends_it_and_the_owner_hears_of_it() {
+    let (field, _) = shared(|at| at < 500);
+    let done = field.doers.into_inner().unwrap().len();
+    assert!((500..1_000).contains(&done), "{done}: the rest was stopped");
+    assert_eq!(field.closed.lock().unwrap().len(), 1, "what was done is taken in all the same");
+}
+
+#[test]
+#[should_panic(expected = "a scoped thread panicked")]
+fn a_helper_that_panics_does_not_leave_the_owner_waiting() {
+    let owner = Mutex::new(None);
+    let piece = move |_| {
+        let me = std::thread::current().id();
+        let first = *owner.lock().unwrap().get_or_insert(me);
+        assert!(first == me, "on purpose");
+        std::thread::sleep(Duration::from_millis(1));
+        true
+    };
+    shared(piece);
 }

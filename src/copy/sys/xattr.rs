@@ -11,6 +11,9 @@ use crate::copy::options::Loss;
 
 /// The largest list and the largest value Linux hands out.
 const LARGEST: usize = 64 << 10;
+/// What is asked for first. The kernel makes a buffer of its own of the size that is asked for, each time: one of 64 KiB
+/// takes three times as long as a small one.
+const USUAL: usize = 1 << 10;
 
 pub(in crate::copy) const CAPABILITY: &CStr = c"security.capability";
 pub(in crate::copy) const ACL_DEFAULT: &CStr = c"system.posix_acl_default";
@@ -39,8 +42,7 @@ pub(in crate::copy) fn property(name: &CStr) -> Option<Loss> {
 ///
 /// `scratch` is lent so that the usual case, no attributes, allocates nothing.
 pub(in crate::copy) fn read(target: Target<'_>, scratch: &mut Vec<u8>) -> Result<Xattrs, Errno> {
-    scratch.resize(LARGEST, 0);
-    let length = match list(target, scratch) {
+    let length = match ample(scratch, |out| list(target, out)) {
         Ok(length) => length,
         Err(Errno::OPNOTSUPP) => 0,
         Err(errno) => return Err(errno),
@@ -56,7 +58,7 @@ pub(in crate::copy) fn read(target: Target<'_>, scratch: &mut Vec<u8>) -> Result
         .collect();
     let mut found = Xattrs::with_capacity(names.len());
     for name in names {
-        match get(target, &name, scratch) {
+        match ample(scratch, |out| get(target, &name, out)) {
             Ok(length) => found.push((name, scratch[..length].to_vec())),
             // Removed since it was listed, or an ACL that says no more than the mode.
             Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
@@ -69,8 +71,8 @@ pub(in crate::copy) fn read(target: Target<'_>, scratch: &mut Vec<u8>) -> Result
 
 /// Whether the attribute is there.
 pub(in crate::copy) fn has(target: Target<'_>, name: &CStr) -> Result<bool, Errno> {
-    match get(target, name, &mut vec![0; LARGEST]) {
-        Ok(_) => Ok(true),
+    match get(target, name, &mut [0; USUAL]) {
+        Ok(_) | Err(Errno::RANGE) => Ok(true),
         Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
         Err(errno) => Err(errno),
     }
@@ -81,6 +83,20 @@ pub(in crate::copy) fn refusal(target: Target<'_>, name: &CStr) -> Option<Errno>
     match get(target, name, &mut [0; 256]) {
         Ok(_) | Err(Errno::NODATA | Errno::RANGE) => None,
         Err(errno) => Some(errno),
+    }
+}
+
+/// Asks with a small buffer first, and with the largest if that is too small.
+fn ample(buffer: &mut Vec<u8>, ask: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<usize, Errno> {
+    if buffer.len() < USUAL {
+        buffer.resize(USUAL, 0);
+    }
+    match ask(&mut buffer[..USUAL]) {
+        Err(Errno::RANGE) => {
+            buffer.resize(LARGEST, 0);
+            ask(buffer)
+        }
+        other => other,
     }
 }
 
@@ -126,5 +142,38 @@ pub(in crate::copy) fn remove(target: Target<'_>, attribute: &CStr) -> Result<()
     match result {
         Err(Errno::NODATA) => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn more_and_longer_attributes_than_usual_are_read_whole() {
+        let file = tempfile::tempfile().unwrap();
+        let target = Target::Fd(file.as_fd());
+        let mut scratch = Vec::new();
+        assert!(read(target, &mut scratch).unwrap().is_empty());
+        let name = |at| CString::new(format!("user.{at:02}-{}", "n".repeat(100))).unwrap();
+        let wanted: Xattrs = (0..20u8).map(|at| (name(at), vec![at; 10])).collect();
+        for (name, value) in &wanted {
+            match set(target, name, value) {
+                // Not every file system has attributes, or room for so many.
+                Err(Errno::OPNOTSUPP | Errno::NOSPC) => return,
+                other => other.unwrap(),
+            }
+        }
+        assert!(wanted.iter().map(|(name, _)| name.as_bytes_with_nul().len()).sum::<usize>() > USUAL);
+        assert_eq!(read(target, &mut scratch).unwrap(), wanted);
+        for (name, _) in &wanted {
+            remove(target, name).unwrap();
+        }
+        set(target, c"user.long", &[7; 2 * USUAL]).unwrap();
+        assert_eq!(read(target, &mut scratch).unwrap(), [(c"user.long".to_owned(), vec![7; 2 * USUAL])]);
+        assert_eq!(has(target, c"user.long"), Ok(true));
+        assert_eq!(has(target, c"user.short"), Ok(false));
     }
 }
