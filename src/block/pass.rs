@@ -89,8 +89,10 @@ impl Knowledge {
     }
 }
 
-/// So many bytes are written before the target is asked to make them durable, or
+/// So many bytes are written before the target is asked to make them durable; at first fewer, so that a connection which
+/// breaks again and again gets on each time; or
 const SYNC_BYTES: u64 = 32 << 20;
+const FIRST_SYNC: u64 = 4 << 20;
 /// so long.
 const SYNC_AFTER: Duration = Duration::from_secs(1);
 /// The mark moves so many extents at once: one durable note for each.
@@ -171,6 +173,8 @@ pub(super) struct Pass<'p, 'e, 'b> {
     wet: Vec<(u64, Entry)>,
     /// Bytes of these, and of what is not entered.
     wet_bytes: u64,
+    /// So many of them are enough to be made durable.
+    enough: u64,
     /// Being made durable.
     drying: Option<Vec<(u64, Entry)>>,
     dried: Instant,
@@ -201,6 +205,7 @@ impl<'p, 'e, 'b> Pass<'p, 'e, 'b> {
             flights: HashMap::new(),
             wet: Vec::new(),
             wet_bytes: 0,
+            enough: FIRST_SYNC,
             drying: None,
             dried: Instant::now(),
             counts: Counts::default(),
@@ -221,10 +226,11 @@ impl<'p, 'e, 'b> Pass<'p, 'e, 'b> {
             if idle && self.at >= extents && self.wet_bytes == 0 && self.drying.is_none() {
                 return Ok(());
             }
-            let due = self.wet_bytes >= SYNC_BYTES || self.dried.elapsed() >= SYNC_AFTER || idle;
+            let due = self.wet_bytes >= self.enough || self.dried.elapsed() >= SYNC_AFTER || idle;
             if due && self.drying.is_none() && self.wet_bytes > 0 {
                 self.drying = Some(std::mem::take(&mut self.wet));
                 self.wet_bytes = 0;
+                self.enough = (self.enough * 2).min(SYNC_BYTES);
                 self.ends.ask(TARGET, Request::Sync);
             }
             let (side, reply) = self.ends.next()?;
