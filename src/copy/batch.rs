@@ -10,7 +10,9 @@ use rustix::fs::Mode;
 use super::ahead::Ahead;
 use super::children::Children;
 use super::copying::{BY_RUN, Cursor, LEFT, MADE, REPLACED, RIGHT, Right, WAY};
+use super::decide::{Action, Rules, decide};
 use super::dir::{Dir, TOUCHED};
+use super::end::End;
 use super::entry::{Batch, Here};
 use super::error::Error;
 use super::file::Opened;
@@ -31,12 +33,27 @@ struct Looked {
     right: Option<Meta>,
 }
 
+impl Looked {
+    /// Whether the file will be opened, as far as that can be told: where it costs a way to another place, also one
+    /// that is there already.
+    fn needs(&self, far: bool, rules: &Rules) -> bool {
+        match &self.left {
+            None => true,
+            Some(left) if far && left.kind == Kind::File => {
+                let verdict = decide(left, self.right.as_ref(), true, rules, None, false);
+                matches!(verdict.action, Action::Create | Action::Replace | Action::Read)
+            }
+            Some(_) => false,
+        }
+    }
+}
+
 impl<'a> Hand<'a> {
     /// Looks at a batch of entries on both sides, then makes the destination right.
     pub(super) fn batch(
         &mut self,
         dir: &Arc<Dir>,
-        left: BorrowedFd<'_>,
+        left: End<'_>,
         right: Option<BorrowedFd<'_>>,
         cursor: &mut Cursor,
         found: &mut Children,
@@ -52,7 +69,8 @@ impl<'a> Hand<'a> {
                 items.push(Looked { at, left: None, right: None });
                 continue;
             }
-            let looked = sys::stat_at(left, name)
+            let looked = left
+                .stat(name)
                 .map_err(Trouble::source("stat"))
                 .and_then(|meta| Ok((meta, look_right(&mut cursor.right, right, name)?)));
             match looked {
@@ -95,15 +113,18 @@ impl<'a> Hand<'a> {
         let mut batch = Batch::default();
         let mut result = Ok(());
         let mut ahead = Ahead::default();
+        let far = matches!(left, End::Far(_)) && !dry;
         for (place, Looked { at, left: meta, right: right_meta }) in items.iter().enumerate() {
             let name = cursor.left.name(&cursor.left.items[*at as usize]);
+            // What is at another place is asked for many at once.
+            let ask = if far { place % 32 == 0 } else { meta.is_none() && self.mover.is_cold() };
+            if ask {
+                let coming = items[place..].iter().filter(|looked| looked.needs(far, &self.pass.rules));
+                let named = |item: &Looked| (item.at, cursor.left.name(&cursor.left.items[item.at as usize]));
+                ahead.fill(left, coming.map(named));
+            }
             let handled = self.pass.work.cancel.check().map_err(Error::from).and_then(|()| match meta {
                 None => {
-                    if self.mover.is_cold() {
-                        let coming = items[place..].iter().filter(|looked| looked.left.is_none());
-                        let named = |item: &Looked| (item.at, cursor.left.name(&cursor.left.items[item.at as usize]));
-                        ahead.fill(left, coming.map(named));
-                    }
                     let opened = ahead.take(*at).unwrap_or_else(|| Self::open_file(left, name));
                     self.fresh(&here, name, opened, &mut batch, found)
                 }
@@ -159,7 +180,7 @@ impl<'a> Hand<'a> {
                 Ok(meta)
             }
             // Whatever it is that cannot be opened: it is told as of an entry that was looked at first.
-            Err(_) => sys::stat_at(here.left, name).map_err(Trouble::source("stat")),
+            Err(_) => here.left.stat(name).map_err(Trouble::source("stat")),
         };
         match looked {
             Ok(meta) => {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::children::{Child, Children};
 use super::dir::{Dir, Pair};
+use super::far::Deliver;
 
 /// The subdirectories of one directory that nobody has entered yet.
 pub(super) struct Offer {
@@ -53,6 +54,8 @@ struct State<C> {
     offers: VecDeque<Arc<Offer>>,
     /// Directories that are not listed to their end, of workers who have parked.
     handed: Vec<Frame<C>>,
+    /// Directories that have arrived from another place.
+    arrived: VecDeque<(Arc<Dir>, Child)>,
     idle: usize,
     parked: usize,
 }
@@ -72,9 +75,16 @@ pub(super) struct Board<C> {
     ended: AtomicBool,
 }
 
+impl<C: Send> Deliver for Board<C> {
+    fn deliver(&self, parent: Arc<Dir>, child: Child) {
+        self.state().arrived.push_back((parent, child));
+        self.work.notify_one();
+    }
+}
+
 impl<C> Board<C> {
     pub(super) fn new(wanted: usize) -> Self {
-        let state = State { offers: VecDeque::new(), handed: Vec::new(), idle: 0, parked: 0 };
+        let state = State { offers: VecDeque::new(), handed: Vec::new(), arrived: VecDeque::new(), idle: 0, parked: 0 };
         Self {
             state: Mutex::new(state),
             work: Condvar::new(),
@@ -143,6 +153,9 @@ impl<C> Board<C> {
 
     /// Puts children of a directory on offer.
     pub(super) fn offer(&self, offer: &Arc<Offer>, mut found: Children) {
+        if found.count() == 0 {
+            return;
+        }
         let mut state = self.state();
         let awake = found.count().min(state.idle);
         let mut children = offer.children();
@@ -193,6 +206,9 @@ impl<C> Board<C> {
             }
             if let Some(frame) = state.handed.pop() {
                 return Some(Task::Go(frame));
+            }
+            if let Some((parent, child)) = state.arrived.pop_front() {
+                return Some(Task::Enter(parent, child));
             }
             while let Some(offer) = state.offers.front().cloned() {
                 let mut children = offer.children();

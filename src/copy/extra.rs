@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use super::children::Children;
 use super::copying::{BY_RUN, Cursor, RIGHT, Right};
 use super::dir::{Dir, FAILED, OURS, PROTECTED, TOUCHED};
+use super::end::End;
 use super::entry::Here;
 use super::filter::Filter;
 use super::hand::Hand;
@@ -26,7 +27,7 @@ impl Hand<'_> {
     pub(super) fn rest(
         &mut self,
         dir: &Arc<Dir>,
-        left: BorrowedFd<'_>,
+        left: End<'_>,
         right: Option<BorrowedFd<'_>>,
         cursor: &mut Cursor,
         found: &mut Children,
@@ -53,7 +54,7 @@ impl Hand<'_> {
     pub(super) fn stream(
         &mut self,
         dir: &Arc<Dir>,
-        left: BorrowedFd<'_>,
+        left: End<'_>,
         right: Option<BorrowedFd<'_>>,
         cursor: &mut Cursor,
         found: &mut Children,
@@ -77,7 +78,7 @@ impl Hand<'_> {
             if !temp && !self.pass.options.delete {
                 continue;
             }
-            if sys::find_at(left, name).map_err(Trouble::source("stat"))?.is_some() {
+            if left.kind_of(name).map_err(Trouble::source("stat"))?.is_some() {
                 continue;
             }
             if temp {
@@ -173,7 +174,8 @@ impl Hand<'_> {
             cursor.records = self.pass.ledger.load(&path, |name| listing.find(&order, name).is_some())?;
         }
         let inherits = &cursor.inherits;
-        let here = Here { dir, left: right, right: Some(right), path: &path, records: &cursor.records, inherits };
+        let here =
+            Here { dir, left: End::Here(right), right: Some(right), path: &path, records: &cursor.records, inherits };
         for item in &listing.items {
             self.tally.dest_entries += 1;
             self.extra(&here, listing.name(item), item.kind, item.ino, found)?;

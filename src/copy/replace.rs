@@ -74,7 +74,7 @@ impl Hand<'_> {
         for salt in 0..=u8::MAX {
             let temp = names::temp_for(name.to_bytes(), salt);
             // The source may have an entry of that very name: a copy of a half-finished destination.
-            if sys::find_at(here.left, &temp).map_err(Trouble::source("look for"))?.is_none() {
+            if here.left.find(&temp).map_err(Trouble::source("look for"))?.is_none() {
                 match sys::unlink(here.to()?, &temp) {
                     Ok(()) | Err(Errno::NOENT) => return Ok(temp),
                     Err(errno) => return Err(Trouble::Dest("remove an old temporary file of", errno)),

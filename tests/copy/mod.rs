@@ -5,6 +5,7 @@ mod deep;
 mod effort;
 mod engine;
 mod exclude;
+mod far;
 mod faults;
 mod fidelity;
 mod judges;

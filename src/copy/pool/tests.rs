@@ -81,6 +81,10 @@ impl Job for Land {
         self.equipped.fetch_add(1, Ordering::SeqCst);
     }
 
+    fn asks(&self, _: u8) -> Option<u8> {
+        None
+    }
+
     fn open(&self, (): &mut (), parent: &Arc<Dir>, _: Child) -> Result<Option<Arc<Dir>>, Error> {
         self.entered.fetch_add(1, Ordering::SeqCst);
         let pair = parent.pair().map_err(Error::io("open", b"land"))?;
