@@ -33,6 +33,10 @@ fn main() {
         return;
     }
     let file = env::var_os("DECAMP_AGENT_FILE").map_or_else(build, PathBuf::from);
+    if !file.is_absolute() || !file.is_file() {
+        println!("cargo::error=DECAMP_AGENT_FILE must be the absolute path of a file, and `{}` is none", file.display());
+        std::process::exit(1);
+    }
     println!("cargo::rerun-if-changed={}", file.display());
     println!("cargo::rustc-env=DECAMP_AGENT_FILE={}", file.display());
 }

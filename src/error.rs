@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cancel::Cancelled;
 
+mod agent;
 mod block;
 mod engines;
 mod exit;

@@ -4,6 +4,7 @@
 //! how the process ends. `run` alone is parsed twice: a script's flags are known only once the script is found.
 
 mod abandon;
+mod agent;
 mod approve;
 mod args;
 mod ask;
@@ -95,6 +96,7 @@ enum Fixed {
     Scan(scan::Args),
     Completions(completions::Args),
     Man(man::Args),
+    Agent(agent::Args),
 }
 
 /// Runs the command line `args`, program name included, and returns how the process ends.
@@ -174,5 +176,6 @@ fn dispatch(ctx: &Ctx, command: Fixed) -> Result<Exit, Error> {
         Fixed::Scan(args) => scan::run(ctx, args),
         Fixed::Completions(args) => completions::run(ctx, args),
         Fixed::Man(args) => man::run(ctx, args),
+        Fixed::Agent(args) => agent::run(ctx, args),
     }
 }

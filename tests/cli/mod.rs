@@ -1,5 +1,6 @@
 //! The program as a person or a script meets it: help, misuse, streams, exit codes, terminals, signals.
 
+mod agent;
 mod cache;
 mod check;
 mod compare;
