@@ -1,6 +1,6 @@
 //! The far side: what conversations can be held, and how they are begun and ended.
 //!
-//! A new sort of conversation is one row of [`ROOMS`] and one file beside this one.
+//! A new sort of conversation is one row of [`ROOMS`], and a file beside this one if it is no engine's.
 
 pub mod command;
 mod door;
@@ -26,7 +26,12 @@ use own::Own;
 pub type Serve = fn(context: &Context, args: &[u8], lines: Vec<Line>) -> Result<(), Broken>;
 
 /// Every conversation there is.
-const ROOMS: &[(&str, Serve)] = &[("door", door::serve), ("files", files::serve)];
+const ROOMS: &[(&str, Serve)] = &[
+    ("door", door::serve),
+    ("files", files::serve),
+    ("block-source", |_, _, lines| crate::block::serve_source(lines)),
+    ("block-target", |_, _, lines| crate::block::serve_target(lines)),
+];
 
 /// So long the end waits for conversations to notice it: they have files to put away.
 const GRACE: Duration = Duration::from_secs(5);
