@@ -140,8 +140,8 @@ fn a_link_that_is_cut_says_so_to_everybody() {
 fn silence_is_noticed_and_idleness_is_none() {
     let (near, far) = UnixStream::pair().unwrap();
     std::thread::spawn(move || testing::serve(far));
-    let client = connect(near, quick(200)).unwrap();
-    std::thread::sleep(Duration::from_millis(700));
+    let client = connect(near, quick(2_000)).unwrap();
+    std::thread::sleep(Duration::from_millis(5_000));
     client.files().stat(b"/").unwrap();
     client.close().unwrap();
     // One that answers, and then says nothing.
@@ -150,12 +150,12 @@ fn silence_is_noticed_and_idleness_is_none() {
         answer(&mut far, VERSION, "-");
         std::thread::sleep(Duration::from_secs(60));
     });
-    let client = connect(near, quick(200)).unwrap();
+    let client = connect(near, quick(2_000)).unwrap();
     let told = client.files().stat(b"/").unwrap_err();
     assert!(told.to_string().contains("nothing was heard"), "{told}");
     // One that does not even answer.
     let (near, _far) = UnixStream::pair().unwrap();
-    assert!(matches!(connect(near, quick(200)).err(), Some(Broken::Silent(_))));
+    assert!(matches!(connect(near, quick(2_000)).err(), Some(Broken::Silent(_))));
 }
 
 use super::super::VERSION;
