@@ -97,6 +97,8 @@ const FIRST_SYNC: u64 = 4 << 20;
 const SYNC_AFTER: Duration = Duration::from_secs(1);
 /// The mark moves so many extents at once: one durable note for each.
 const MARK_STEP: u64 = 256;
+/// So many extents that were read back are entered at once: a cut while reading back loses no more of them.
+const PROVED_STEP: usize = 16;
 
 /// Counts of one pass.
 #[derive(Debug, Default)]
@@ -394,7 +396,7 @@ impl<'p, 'e, 'b> Pass<'p, 'e, 'b> {
                 differing.push(index);
             }
             self.advance(index);
-            if proved.len() as u64 >= MARK_STEP {
+            if proved.len() >= PROVED_STEP {
                 self.keep(&mut proved)?;
             }
         }
