@@ -11,10 +11,11 @@ use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
 use super::apply::Known;
-use super::data::{Fault, data_length, may_have_holes};
+use super::data::Fault;
 use super::decide::{Action, decide};
 use super::dir::{Dir, TOUCHED};
 use super::error::Error;
+use super::extents::{data_length, may_have_holes};
 use super::hand::{Hand, Outcome};
 use super::ledger::{Made, Records};
 use super::links::{Leader, Role};

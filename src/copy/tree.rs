@@ -1,7 +1,8 @@
 //! One pass over a pair of trees: checks before, the copying walk, the guard, the deleting walk, and the books after.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -12,6 +13,8 @@ use rustix::fs::Mode;
 
 use super::apply::Setter;
 use super::backup::Backup;
+use super::bare::is_bare;
+use super::chunks::Streams;
 use super::claim;
 use super::copying::Copying;
 use super::decide::Rules;
@@ -22,13 +25,12 @@ use super::hand::absorb;
 use super::identity::{self, open_root};
 use super::ledger::Ledger;
 use super::links::Links;
-use super::listing::{Buffer, Listing};
 use super::options::{Foreign, Loss, Options};
 use super::recall::{Recall, Root};
 use super::report::{Effort, Report};
 use super::sys::{self, Meta};
 use super::writeback::Writeback;
-use super::{Error, Work, check_pair, names, pool};
+use super::{Error, Work, check_pair, pool};
 use crate::progress::Event;
 use crate::units::{Stamp, path_text};
 
@@ -49,6 +51,8 @@ pub(super) struct Pass<'a> {
     pub recall: Option<Recall>,
     pub backup: Option<Backup>,
     pub big_file: u64,
+    /// Threads that may help with big files.
+    pub streams: Streams,
     pub left_root: Meta,
     pub right_root: Option<Meta>,
     pub right_fd: Option<OwnedFd>,
@@ -132,6 +136,7 @@ pub fn tree(src: &Path, dst: &Path, options: &Options, work: &Work) -> Result<Re
         recall,
         backup,
         big_file: options.big_file.map_or(BIG_FILE, |bytes| bytes.0),
+        streams: Streams::of_pass(options.jobs.map(NonZeroUsize::get)),
         left_root,
         right_root,
         right_fd: right_fd.as_ref().map(clone).transpose()?,
@@ -144,8 +149,8 @@ pub fn tree(src: &Path, dst: &Path, options: &Options, work: &Work) -> Result<Re
     };
     if !options.accept.contains(&Loss::EmptySource)
         && let Some(right) = &right_fd
-        && pass.is_bare(&left_fd, src_path)?
-        && !pass.is_bare(right, dst_path)?
+        && is_bare(&left_fd, src_path, &options.exclude)?
+        && !is_bare(right, dst_path, &options.exclude)?
     {
         return Err(Error::EmptySource { src: path_text(src_path), dst: path_text(dst_path) });
     }
@@ -313,24 +318,5 @@ impl Pass<'_> {
         // A dry run without a destination deletes nothing, and so never looks at its identity.
         let right = self.right_fd.as_ref().map_or_else(|| Ok(left.clone()), |fd| id(fd, dst))?;
         Ok(Held { roots: [(src, left), (dst, right)] })
-    }
-
-    /// Whether a root holds nothing that counts.
-    fn is_bare(&self, fd: &OwnedFd, path: &[u8]) -> Result<bool, Error> {
-        let meta = sys::stat_fd(fd).map_err(Error::io("stat", path))?;
-        // A descriptor of its own: the listing must not move the offset of the one the walk uses.
-        let dir = sys::open_dir(fd, c".").map_err(Error::io("open", path))?;
-        let (mut listing, mut buffer) = (Listing::default(), Buffer::default());
-        loop {
-            let keep = |name: &std::ffi::CStr, kind| {
-                !names::is_special(name, kind, true, &[(fd.as_fd(), Some(&meta))])
-                    && !names::is_temp(name.to_bytes())
-                    && !self.options.exclude.matches(name.to_bytes(), kind == sys::Kind::Dir)
-            };
-            let more = listing.read(dir.as_fd(), &mut buffer, keep).map_err(Error::io("list", path))?;
-            if !listing.items.is_empty() || !more {
-                return Ok(listing.items.is_empty());
-            }
-        }
     }
 }

@@ -234,7 +234,10 @@ pub(super) fn make_root(context: &NativeCallContext<'_>, dst: &str) -> Answer {
         undo: Some(json!({ "native": "copy::root", "dst": text(&dest), "existed": dest.symlink_metadata().is_ok() })),
         happened: Value::Null,
     };
-    let result = |made: bool| json!({ "made": made, "path": text(&dest) });
+    let result = |made: bool| {
+        let empty = made || copy::bare(&dest).map_err(Error::from)?;
+        Ok::<_, Error>(json!({ "made": made, "empty": empty, "path": text(&dest) }))
+    };
     let failed = |error: std::io::Error| {
         let kind = match error.kind() {
             std::io::ErrorKind::NotFound => Kind::NotFound,
@@ -249,11 +252,11 @@ pub(super) fn make_root(context: &NativeCallContext<'_>, dst: &str) -> Answer {
             ctx.state().planned_roots.insert(place(&dest));
         }
         let summary = if missing { "to be made" } else { "is there" };
-        Ok(Planned { result: result(missing), certainty: "exact", changes: Some(missing), summary: summary.into() })
+        Ok(Planned { result: result(missing)?, certainty: "exact", changes: Some(missing), summary: summary.into() })
     };
     let act = || match std::fs::create_dir(&dest) {
-        Ok(()) => Ok((result(true), true)),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && dest.is_dir() => Ok((result(false), false)),
+        Ok(()) => Ok((result(true)?, true)),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && dest.is_dir() => Ok((result(false)?, false)),
         Err(error) => Err(Unfinished::from(failed(error))),
     };
     ctx.effect(effect, plan, act)
