@@ -97,7 +97,8 @@ impl Mover {
         retry(|| rustix::io::pread(from, &mut self.buffer[..wanted], at))
     }
 
-    fn pay(&self, bytes: u64) -> Result<(), Fault> {
+    /// Pays for bytes that were moved.
+    pub(super) fn pay(&self, bytes: u64) -> Result<(), Fault> {
         self.rate.pay(bytes, &self.cancel).map_err(|cancelled| Fault::Stop(cancelled.into()))
     }
 
@@ -268,7 +269,8 @@ pub(super) fn fill(fd: impl AsFd, buffer: &mut [u8], at: u64) -> Result<usize, E
     Ok(filled)
 }
 
-fn write_at(fd: BorrowedFd<'_>, mut bytes: &[u8], mut at: u64) -> Result<(), Errno> {
+/// Writes all bytes at a place of a file.
+pub(super) fn write_at(fd: BorrowedFd<'_>, mut bytes: &[u8], mut at: u64) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match retry(|| rustix::io::pwrite(fd, bytes, at))? {
             0 => return Err(Errno::IO),
@@ -297,23 +299,24 @@ pub(super) fn may_have_holes(meta: &Meta) -> bool {
 }
 
 /// The parts of a file that hold data.
-struct Extents<'a> {
+pub(super) struct Extents<'a> {
     fd: BorrowedFd<'a>,
     at: u64,
     size: u64,
     ask: bool,
     sparse: bool,
     /// The file takes less space than its size, and the file system does not say where its holes are.
-    maybe_zeros: bool,
+    pub maybe_zeros: bool,
 }
 
 impl<'a> Extents<'a> {
-    fn new(fd: BorrowedFd<'a>, meta: &Meta, start: u64) -> Self {
+    pub(super) fn new(fd: BorrowedFd<'a>, meta: &Meta, start: u64) -> Self {
         let sparse = meta.blocks.saturating_mul(512) < meta.size;
         Self { fd, at: start, size: meta.size, ask: may_have_holes(meta), sparse, maybe_zeros: false }
     }
 
-    fn next(&mut self) -> Result<Option<(u64, u64)>, Errno> {
+    /// The next part, from where to where.
+    pub(super) fn next(&mut self) -> Result<Option<(u64, u64)>, Errno> {
         if self.at >= self.size {
             return Ok(None);
         }

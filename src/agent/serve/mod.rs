@@ -8,6 +8,7 @@ mod files;
 mod own;
 #[cfg(test)]
 pub(super) mod testing;
+mod tree;
 mod write;
 
 use std::collections::HashMap;
@@ -26,7 +27,8 @@ use own::Own;
 pub type Serve = fn(context: &Context, args: &[u8], lines: Vec<Line>) -> Result<(), Broken>;
 
 /// Every conversation there is.
-const ROOMS: &[(&str, Serve)] = &[("door", door::serve), ("files", files::serve)];
+const ROOMS: &[(&str, Serve)] =
+    &[("door", door::serve), ("files", files::serve), ("tree-source", tree::source), ("tree-dest", tree::dest)];
 
 /// So long the end waits for conversations to notice it: they have files to put away.
 const GRACE: Duration = Duration::from_secs(5);
