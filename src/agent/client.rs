@@ -104,6 +104,14 @@ impl Client {
         Ok(())
     }
 
+    /// Whether every stream is whole.
+    ///
+    /// # Errors
+    /// [`Broken`] of the first that is not.
+    pub fn check(&self) -> Result<(), Broken> {
+        self.held().iter().try_for_each(|link| link.check())
+    }
+
     /// How many streams lead to the agent.
     #[must_use]
     pub fn streams(&self) -> usize {

@@ -1,6 +1,7 @@
 //! One pass over a pair of devices, from the first look to the report.
 
 use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 use std::time::Instant;
 
 use super::Work;
@@ -17,7 +18,20 @@ use super::pass::{Knowledge, Pass};
 use super::port::Endpoint;
 use super::refuse::{expected, refuse};
 use super::report::{Preview, Report};
-use crate::progress::Event;
+use crate::progress::{Checkpoint, Event};
+
+/// Whether the books have an attempt or a pass of before, of whatever pair.
+///
+/// # Errors
+/// [`Error::Checkpoint`]; as a file of digests that cannot be read.
+pub fn begun(options: &Options, checkpoint: &dyn Checkpoint) -> Result<bool, Error> {
+    Ok(Books::open(digests(options), checkpoint)?.header()?.is_some())
+}
+
+/// The file of digests if there is one: whoever only looks makes none.
+fn digests(options: &Options) -> Option<&Path> {
+    options.digests.as_deref().filter(|path| path.exists())
+}
 
 /// Looks at both ends and refuses what [`copy`] would refuse at first sight; nothing is held or changed.
 ///
@@ -26,7 +40,7 @@ use crate::progress::Event;
 pub fn preview(source: Endpoint, target: Endpoint, options: &Options, work: &Work<'_>) -> Result<Preview, Error> {
     let ends = Ends::open([source, target], [Role::Source, Role::Target], work.cancel)?;
     refuse(ends.facts(SOURCE), ends.facts(TARGET), options)?;
-    let books = Books::open(options.digests.as_deref(), work.checkpoint)?;
+    let books = Books::open(digests(options), work.checkpoint)?;
     let header = same_pair(&books, ends.facts(SOURCE), ends.facts(TARGET))?;
     if header.is_none() && !options.overwrite {
         blank(ends.facts(TARGET))?;

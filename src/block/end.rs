@@ -346,7 +346,7 @@ fn refused(errno: Errno, facts: &Facts) -> Error {
     let path = facts.path.clone();
     match errno {
         Errno::BUSY => {
-            let another = || vec!["another process or mount namespace has it exclusively".to_owned()];
+            let another = || vec![super::error::HELD.to_owned()];
             let by = if facts.uses.is_empty() { another() } else { facts.uses.clone() };
             Error::InUse { path, by }
         }

@@ -107,12 +107,29 @@ impl<'a> Ends<'a> {
     }
 }
 
-fn next(events: &Receiver<Event>, ports: &mut [Port; 2], cancel: &Cancel) -> Result<(Side, Reply), Error> {
+/// Looks at one end, wherever it is; nothing is held.
+///
+/// # Errors
+/// As [`super::look`]; [`Error::Broken`], [`Error::Cancelled`].
+pub fn look_at(endpoint: Endpoint, cancel: &Cancel) -> Result<Facts, Error> {
+    let (sender, events) = channel();
+    let path = endpoint.bytes().to_vec();
+    let mut ports = [Port::new(SOURCE, Role::Source, endpoint, None, 0, &sender)];
+    ports[0].ask(Request::Open { path });
+    let Reply::Opened(facts) = next(&events, &mut ports, cancel)?.1 else {
+        return Err(Error::lied("", "an answer that was not asked for"));
+    };
+    ports.into_iter().for_each(Port::close);
+    Ok(facts)
+}
+
+fn next(events: &Receiver<Event>, ports: &mut [Port], cancel: &Cancel) -> Result<(Side, Reply), Error> {
     loop {
         cancel.check()?;
         match events.recv_timeout(LOOK) {
             Ok(event) => {
-                ports[event.side].answered(event.lane);
+                let written = matches!(event.reply, Ok(Reply::Written { .. }));
+                ports[event.side].answered(event.lane, written);
                 return Ok((event.side, event.reply?));
             }
             Err(RecvTimeoutError::Timeout) => {}

@@ -9,6 +9,9 @@ use crate::progress::CheckpointError;
 use crate::units::Bytes;
 use crate::wire::{Broken, Malformed};
 
+/// By whom something is used that nobody can be named for.
+pub(super) const HELD: &str = "another process or mount namespace has it exclusively";
+
 /// A failure that ends the work. Paths are in their text form ([`crate::units::path_text`]).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -199,6 +202,33 @@ impl Error {
     /// What the other end said that cannot be.
     pub(super) fn lied(path: &str, what: impl Into<String>) -> Self {
         Self::Lied { path: path.to_owned(), what: what.into() }
+    }
+
+    /// The same about what is called `name` here: the other end knows it by its path there.
+    pub(super) fn about(mut self, name: &str) -> Self {
+        if let Self::Io { path, .. }
+        | Self::NotFound { path }
+        | Self::NotBlock { path }
+        | Self::InUse { path, .. }
+        | Self::ReadOnly { path }
+        | Self::Other { path, .. }
+        | Self::Resized { path, .. }
+        | Self::Unreadable { path, .. }
+        | Self::NoSpace { path }
+        | Self::NoMap { path, .. }
+        | Self::Broken { path, .. }
+        | Self::Lied { path, .. } = &mut self
+        {
+            name.clone_into(path);
+        }
+        self
+    }
+
+    /// Somebody has it open exclusively, and nothing more is known of them: it may be an attempt of before whose end has
+    /// not yet noticed that nobody leads it any more.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        matches!(self, Self::InUse { by, .. } if by.iter().all(|by| by == HELD))
     }
 
     /// A message of the other end that cannot be read.

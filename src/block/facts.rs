@@ -31,9 +31,9 @@ impl fmt::Display for Identity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Span {
     /// `b:7:0` a device, `f:DEV:INODE` a file.
-    storage: String,
+    pub(super) storage: String,
     /// Which part; `None` where the kernel does not say how it is spread over it.
-    range: Option<ByteRange>,
+    pub(super) range: Option<ByteRange>,
 }
 
 /// What an end says of itself before anything is done.

@@ -337,6 +337,7 @@ fn put_error(error: &Error, put: &mut Put) {
         Error::Other { path, expected, found, .. } => {
             write(11, path, &format!("{expected}\n{found}"), [0; 2], None);
         }
+        Error::Broken { path, broken } => write(13, path, &broken.to_string(), [0; 2], None),
         other => write(12, "", &other.to_string(), [0; 2], None),
     }
 }
@@ -366,6 +367,7 @@ fn take_error(take: &mut Take<'_>) -> Result<Error, Malformed> {
             let [expected, found] = [expected, found].map(|text| Identity(text.to_owned()));
             Error::Other { path, role: "device", expected, found }
         }
+        13 => Error::Broken { path, broken: Broken::Refused(text) },
         _ => Error::Lied { path, what: text },
     })
 }

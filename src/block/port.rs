@@ -1,5 +1,6 @@
 //! An end as whoever leads the work sees it: requests go in, answers come out in any order, wherever it is.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -9,6 +10,7 @@ use std::time::Instant;
 
 use super::end::{End, Role, Worker};
 use super::error::Error;
+use super::facts::Facts;
 use super::geometry::Geometry;
 use super::message::{Reply, Request};
 use super::serve::workers;
@@ -21,19 +23,27 @@ pub struct Endpoint {
     pub path: PathBuf,
     /// Lines to where [`super::serve_source`] or [`super::serve_target`] runs; none: it is here.
     pub lines: Vec<Line>,
+    /// What it is called in reports and errors; none: its path.
+    pub name: Option<String>,
 }
 
 impl Endpoint {
     /// A device or image of this machine.
     #[must_use]
     pub fn local(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), lines: Vec::new() }
+        Self { path: path.into(), lines: Vec::new(), name: None }
     }
 
     /// A device or image behind lines.
     #[must_use]
     pub fn remote(path: impl Into<PathBuf>, lines: Vec<Line>) -> Self {
-        Self { path: path.into(), lines }
+        Self { path: path.into(), lines, name: None }
+    }
+
+    /// The same under another name in reports and errors: the same path may be on two machines.
+    #[must_use]
+    pub fn called(self, name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..self }
     }
 
     /// Its path as bytes.
@@ -56,10 +66,15 @@ struct Lane {
     requests: Option<Sender<Request>>,
     /// Requests without an answer.
     open: usize,
+    /// One of them writes. There is no second one before its answer: of what a lane carries, no more than that is lost
+    /// with it.
+    writing: bool,
 }
 
 pub(super) struct Port {
     lanes: Vec<Lane>,
+    /// Writes that wait for a lane.
+    writes: VecDeque<Request>,
     threads: Vec<JoinHandle<()>>,
     /// Nothing more is to be done.
     stop: Arc<AtomicBool>,
@@ -80,7 +95,7 @@ impl Port {
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let cut = Arc::new(OnceLock::new());
-        let path = path_text(endpoint.bytes());
+        let path = endpoint.name.clone().unwrap_or_else(|| path_text(endpoint.bytes()));
         let (mut lanes, mut threads) = (Vec::new(), Vec::new());
         let mut end = None;
         if endpoint.lines.is_empty() {
@@ -92,7 +107,7 @@ impl Port {
                 let tell = Tell { side, lane: 0, path: path.clone(), events: events.clone() };
                 threads.push(std::thread::spawn(move || work(&own, &waiting, &stop, &tell)));
             }
-            lanes.push(Lane { requests: Some(requests), open: 0 });
+            lanes.push(Lane { requests: Some(requests), open: 0, writing: false });
             end = Some(own);
         }
         for (lane, line) in endpoint.lines.into_iter().enumerate() {
@@ -102,9 +117,9 @@ impl Port {
             threads.push(std::thread::spawn(move || write(line.outbox, &waiting, feeds.as_deref(), &quiet, &told)));
             let cut = cut.clone();
             threads.push(std::thread::spawn(move || read(line.inbox, &cut, &tell)));
-            lanes.push(Lane { requests: Some(requests), open: 0 });
+            lanes.push(Lane { requests: Some(requests), open: 0, writing: false });
         }
-        Self { lanes, threads, stop, cut, end }
+        Self { lanes, writes: VecDeque::new(), threads, stop, cut, end }
     }
 
     pub(super) fn end(&self) -> Option<&Arc<End>> {
@@ -121,21 +136,30 @@ impl Port {
         self.cut.set(cut).ok();
     }
 
-    /// Asks, over the lane that has least to do.
+    /// Asks, over the lane that has least to do. Over lines, a write waits until one of them carries none.
     pub(super) fn ask(&mut self, request: Request) {
-        if let Some(lane) = self.lanes.iter_mut().min_by_key(|lane| lane.open) {
-            lane.open += 1;
-            // Whoever does not listen any more has said why.
-            if let Some(requests) = &lane.requests {
-                requests.send(request).ok();
-            }
+        let writes = matches!(request, Request::Write { .. }) && !self.is_local();
+        let lanes = self.lanes.iter_mut().filter(|lane| !(writes && lane.writing));
+        let Some(lane) = lanes.min_by_key(|lane| lane.open) else {
+            self.writes.push_back(request);
+            return;
+        };
+        lane.open += 1;
+        lane.writing |= writes;
+        // Whoever does not listen any more has said why.
+        if let Some(requests) = &lane.requests {
+            requests.send(request).ok();
         }
     }
 
-    /// An answer came over a lane.
-    pub(super) fn answered(&mut self, lane: usize) {
+    /// An answer came over a lane; `written`: to a write.
+    pub(super) fn answered(&mut self, lane: usize, written: bool) {
         if let Some(lane) = self.lanes.get_mut(lane) {
             lane.open = lane.open.saturating_sub(1);
+            lane.writing &= !written;
+        }
+        if written && let Some(next) = self.writes.pop_front() {
+            self.ask(next);
         }
     }
 
@@ -254,7 +278,8 @@ fn read(mut inbox: Box<dyn Inbox>, cut: &OnceLock<Geometry>, tell: &Tell) {
         };
         let over = reply.is_err();
         let reply = match reply {
-            Ok(Reply::Failed(error)) => Err(error),
+            Ok(Reply::Failed(error)) => Err(error.about(&tell.path)),
+            Ok(Reply::Opened(facts)) => Ok(Reply::Opened(Facts { path: tell.path.clone(), ..facts })),
             reply => reply,
         };
         if !tell.tell(reply) || over {

@@ -3,10 +3,11 @@
 
 use std::collections::VecDeque;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
 use rustix::fs::Advice;
 
+use super::end::{End, EndFile};
 use super::file::Opened;
 use super::hand::Hand;
 use super::trouble::Trouble;
@@ -22,13 +23,17 @@ pub(super) struct Ahead(VecDeque<(u32, Result<Opened, Trouble>)>);
 
 impl Ahead {
     /// Opens what comes next: `coming` are the items of the files whose turn it will be, the nearest first.
-    pub(super) fn fill<'n>(&mut self, left: BorrowedFd<'_>, coming: impl Iterator<Item = (u32, &'n CStr)>) {
+    pub(super) fn fill<'n>(&mut self, left: End<'_>, coming: impl Iterator<Item = (u32, &'n CStr)>) {
+        if let End::Far(folder) = left {
+            folder.want(coming.map(|(_, name)| name));
+            return;
+        }
         let last = self.0.back().map(|(item, _)| *item);
         let mut fresh = last.is_none();
         for (item, name) in coming.take(FILES) {
             if fresh {
                 let opened = Hand::open_file(left, name);
-                if let Ok((file, meta)) = &opened {
+                if let Ok((EndFile::Here(file), meta)) = &opened {
                     // Only advice: without it the file is read when it is its turn.
                     rustix::fs::fadvise(
                         file.as_fd(),
@@ -67,7 +72,7 @@ mod tests {
         let coming = |from: usize| (from..20).map(|at| (at as u32, names[at].as_c_str()));
         let mut ahead = Ahead::default();
         for at in 0..20 {
-            ahead.fill(fd.as_fd(), coming(at));
+            ahead.fill(End::Here(fd.as_fd()), coming(at));
             assert_eq!(ahead.0.len(), FILES.min(20 - at));
             assert!(ahead.take(99).is_none(), "what was not opened");
             let opened = ahead.take(at as u32).unwrap();

@@ -1,10 +1,11 @@
 //! Whether a directory holds anything that a copy would look at.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::end::End;
 use super::error::Error;
 use super::exclude::Exclude;
 use super::identity::open_root;
@@ -17,22 +18,22 @@ use super::{names, sys};
 /// # Errors
 /// [`Error::NotFound`], [`Error::NotDirectory`], [`Error::Io`].
 pub fn bare(root: &Path) -> Result<bool, Error> {
-    is_bare(&open_root(root)?, root.as_os_str().as_bytes(), &Exclude::default())
+    is_bare(End::Here(open_root(root)?.as_fd()), root.as_os_str().as_bytes(), &Exclude::default())
 }
 
-/// The same of a directory that is open; what is left out does not count.
-pub(super) fn is_bare(fd: &OwnedFd, path: &[u8], exclude: &Exclude) -> Result<bool, Error> {
-    let meta = sys::stat_fd(fd).map_err(Error::io("stat", path))?;
+/// The same of a directory that is open, wherever it is; what is left out does not count.
+pub(super) fn is_bare(root: End<'_>, path: &[u8], exclude: &Exclude) -> Result<bool, Error> {
+    let meta = root.meta().map_err(Error::io("stat", path))?;
     // A descriptor of its own: the listing must not move the offset of the one the walk uses.
-    let dir = sys::open_dir(fd, c".").map_err(Error::io("open", path))?;
+    let dir = root.dir(c".").map_err(Error::io("open", path))?;
     let (mut listing, mut buffer) = (Listing::default(), Buffer::default());
     loop {
         let keep = |name: &CStr, kind| {
-            !names::is_special(name, kind, true, &[(fd.as_fd(), Some(&meta))])
+            !names::is_special(name, kind, true, &[(root, Some(&meta))])
                 && !names::is_temp(name.to_bytes())
                 && !exclude.matches(name.to_bytes(), kind == sys::Kind::Dir)
         };
-        let more = listing.read(dir.as_fd(), &mut buffer, keep).map_err(Error::io("list", path))?;
+        let more = dir.lend().list(&mut listing, &mut buffer, keep).map_err(Error::io("list", path))?;
         if !listing.items.is_empty() || !more {
             return Ok(listing.items.is_empty());
         }

@@ -2,6 +2,7 @@
 //! recorded as made.
 
 use std::ffi::CStr;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +12,9 @@ use rustix::fs::Mode;
 use super::ahead::Ahead;
 use super::children::Children;
 use super::copying::{BY_RUN, Cursor, LEFT, MADE, REPLACED, RIGHT, Right, WAY};
+use super::decide::{Action, Rules, decide};
 use super::dir::{Dir, TOUCHED};
+use super::end::End;
 use super::entry::{Batch, Here};
 use super::error::Error;
 use super::file::Opened;
@@ -23,6 +26,9 @@ use super::trouble::Trouble;
 
 /// So many entries are looked at, recorded as intended, made, and recorded as made.
 const BATCH: usize = 512;
+
+/// Files of another place are asked for as often as so many were made.
+const ASK: usize = 32;
 
 /// An entry of a batch, as far as it was looked at.
 #[derive(Debug)]
@@ -52,12 +58,27 @@ impl Cursor {
     }
 }
 
+impl Looked {
+    /// Whether the file will be opened, as far as that can be told: where it costs a way to another place, also one
+    /// that is there already.
+    fn needs(&self, far: bool, rules: &Rules) -> bool {
+        match &self.left {
+            None => true,
+            Some(left) if far && left.kind == Kind::File => {
+                let verdict = decide(left, self.right.as_ref(), true, rules, None, false);
+                matches!(verdict.action, Action::Create | Action::Replace | Action::Read)
+            }
+            Some(_) => false,
+        }
+    }
+}
+
 impl<'a> Hand<'a> {
     /// Looks at a batch of entries on both sides, then makes the destination right.
     pub(super) fn batch(
         &mut self,
         dir: &Arc<Dir>,
-        left: BorrowedFd<'_>,
+        left: End<'_>,
         right: Option<BorrowedFd<'_>>,
         cursor: &mut Cursor,
         found: &mut Children,
@@ -77,7 +98,7 @@ impl<'a> Hand<'a> {
         let (records, inherits) = (&*cursor.records, &*cursor.inherits);
         let here = Here { dir, left, right, path: &intent.path, records, inherits, no_temps: cursor.no_temps };
         let mut batch = Batch::default();
-        let result = self.make_all(&here, &cursor.left, &items, &mut batch, found);
+        let result = self.make_all(&here, &cursor.left, (&items, 0..items.len()), &mut batch, found);
         self.record(cursor, &intent, &batch, result.is_ok())?;
         Ok(result?)
     }
@@ -86,7 +107,7 @@ impl<'a> Hand<'a> {
     pub(super) fn look(
         &mut self,
         dir: &Arc<Dir>,
-        (left, right): (BorrowedFd<'_>, Option<BorrowedFd<'_>>),
+        (left, right): (End<'_>, Option<BorrowedFd<'_>>),
         names: &Listing,
         there: &Right,
         at: u32,
@@ -96,7 +117,8 @@ impl<'a> Hand<'a> {
         if item.kind == Kind::File && right.is_some() && !self.dry() && is_absent(there, name) {
             return Ok(Some(Looked { at, left: None, right: None }));
         }
-        let looked = sys::stat_at(left, name)
+        let looked = left
+            .stat(name)
             .map_err(Trouble::source("stat"))
             .and_then(|meta| Ok((meta, look_right(there, right, name)?)));
         match looked {
@@ -146,24 +168,31 @@ impl<'a> Hand<'a> {
         Ok(intent)
     }
 
-    /// Makes entries that were looked at, in their order.
+    /// Makes a piece of the entries that were looked at, in their order.
     pub(super) fn make_all(
         &mut self,
         here: &Here<'_>,
         names: &Listing,
-        items: &[Looked],
+        (items, piece): (&[Looked], Range<usize>),
         batch: &mut Batch,
         found: &mut Children,
     ) -> Result<(), Error> {
         let mut ahead = Ahead::default();
-        for (place, Looked { at, left: meta, right }) in items.iter().enumerate() {
+        let far = matches!(here.left, End::Far(_)) && !self.dry();
+        for place in piece.clone() {
+            let Looked { at, left: meta, right } = &items[place];
             let name = names.name(&names.items[*at as usize]);
             self.pass.work.cancel.check()?;
+            let named = |item: &Looked| (item.at, names.name(&names.items[item.at as usize]));
+            if far && (place - piece.start) % ASK == 0 {
+                // What is at another place is asked for many at once, also what others will make.
+                let rules = &self.pass.rules;
+                ahead.fill(here.left, items[place..].iter().filter(|looked| looked.needs(true, rules)).map(named));
+            }
             match meta {
                 None => {
-                    if self.mover.is_cold() {
-                        let coming = items[place..].iter().filter(|looked| looked.left.is_none());
-                        let named = |item: &Looked| (item.at, names.name(&names.items[item.at as usize]));
+                    if !far && self.mover.is_cold() {
+                        let coming = items[place..piece.end].iter().filter(|looked| looked.left.is_none());
                         ahead.fill(here.left, coming.map(named));
                     }
                     let opened = ahead.take(*at).unwrap_or_else(|| Self::open_file(here.left, name));
@@ -227,7 +256,7 @@ impl<'a> Hand<'a> {
                 Ok(meta)
             }
             // Whatever it is that cannot be opened: it is told as of an entry that was looked at first.
-            Err(_) => sys::stat_at(here.left, name).map_err(Trouble::source("stat")),
+            Err(_) => here.left.stat(name).map_err(Trouble::source("stat")),
         };
         match looked {
             Ok(meta) => {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::children::{Child, Children};
 use super::dir::{Dir, Pair};
+use super::far::Deliver;
 use super::lot::{Helper, Lot};
 
 /// The subdirectories of one directory that nobody has entered yet.
@@ -55,6 +56,8 @@ struct State<C, L> {
     offers: VecDeque<Arc<Offer>>,
     /// Directories that are not listed to their end, of workers who have parked.
     handed: Vec<Frame<C>>,
+    /// Directories that have arrived from another place.
+    arrived: VecDeque<(Arc<Dir>, Child)>,
     /// Parts of directories whose owners want help.
     lots: Vec<Arc<Lot<L>>>,
     parked: usize,
@@ -77,9 +80,22 @@ pub(super) struct Board<C, L> {
     ended: AtomicBool,
 }
 
+impl<C: Send, L: Send + Sync> Deliver for Board<C, L> {
+    fn deliver(&self, parent: Arc<Dir>, child: Child) {
+        self.state().arrived.push_back((parent, child));
+        self.work.notify_one();
+    }
+}
+
 impl<C, L> Board<C, L> {
     pub(super) fn new(wanted: usize) -> Self {
-        let state = State { offers: VecDeque::new(), handed: Vec::new(), lots: Vec::new(), parked: 0 };
+        let state = State {
+            offers: VecDeque::new(),
+            handed: Vec::new(),
+            arrived: VecDeque::new(),
+            lots: Vec::new(),
+            parked: 0,
+        };
         Self {
             state: Mutex::new(state),
             idle: AtomicUsize::new(0),
@@ -149,6 +165,9 @@ impl<C, L> Board<C, L> {
 
     /// Puts children of a directory on offer.
     pub(super) fn offer(&self, offer: &Arc<Offer>, mut found: Children) {
+        if found.count() == 0 {
+            return;
+        }
         let mut state = self.state();
         let awake = found.count().min(self.idle.load(Ordering::Relaxed));
         let mut children = offer.children();
@@ -219,6 +238,9 @@ impl<C, L> Board<C, L> {
             }
             if let Some(frame) = state.handed.pop() {
                 return Some(Task::Go(frame));
+            }
+            if let Some((parent, child)) = state.arrived.pop_front() {
+                return Some(Task::Enter(parent, child));
             }
             while let Some(offer) = state.offers.front().cloned() {
                 let mut children = offer.children();

@@ -17,18 +17,20 @@ use super::claim;
 use super::decide::Rules;
 use super::differ::differ;
 use super::digest::{Fields, Sum};
-use super::dir::{Budget, Dir, Pair};
+use super::dir::{Dir, Pair};
+use super::end::End;
+use super::far::words::LIST;
 use super::filter::Filter;
 use super::hand::count_kind;
 use super::identity::open_root;
 use super::listing::{Buffer, Listing};
 use super::options::{CompareOptions, Content, Loss};
+use super::origin::Origin;
 use super::pool::{self, Job};
 use super::report::{Comparison, NAMED, Side};
 use super::side::{self, More, Reader, Seen, Unread, Voice, look};
-use super::sys::xattr;
-use super::sys::{self, Kind, Meta, Target};
-use super::{Error, Work};
+use super::sys::{self, Kind, Meta};
+use super::{Error, Work, far};
 use crate::progress::Event;
 
 const LEFT: u8 = 1;
@@ -40,14 +42,30 @@ const RIGHT: u8 = 2;
 /// # Errors
 /// [`Error::NotFound`], [`Error::NotDirectory`], [`Error::BadMarker`], [`Error::Cancelled`], [`Error::Io`].
 pub fn compare(left: &Path, right: &Path, options: &CompareOptions, work: &Work) -> Result<Comparison, Error> {
+    let fd = open_root(left)?;
+    claim::check(&fd, left.as_os_str().as_bytes(), &options.exclude)?;
+    compared(&Origin::Here { path: left, fd }, right, options, work)
+}
+
+/// As [`compare()`], with a left side at another place: content is digested where it is.
+///
+/// # Errors
+/// As [`compare()`], and [`Error::Apart`].
+pub fn compare_from(
+    left: &far::Source,
+    right: &Path,
+    options: &CompareOptions,
+    work: &Work,
+) -> Result<Comparison, Error> {
+    compared(&Origin::Far(left), right, options, work).map_err(|error| left.or_lost(error))
+}
+
+fn compared(left: &Origin<'_>, right: &Path, options: &CompareOptions, work: &Work) -> Result<Comparison, Error> {
     let began = Instant::now();
-    let open = |path: &Path| -> Result<_, Error> {
-        let fd = open_root(path)?;
-        claim::check(&fd, path.as_os_str().as_bytes(), &options.exclude)?;
-        let meta = sys::stat_fd(&fd).map_err(Error::io("stat", path.as_os_str().as_bytes()))?;
-        Ok((fd, meta))
-    };
-    let ((left_fd, left_meta), (right_fd, right_meta)) = (open(left)?, open(right)?);
+    let right_fd = open_root(right)?;
+    claim::check(&right_fd, right.as_os_str().as_bytes(), &options.exclude)?;
+    let right_meta = sys::stat_fd(&right_fd).map_err(Error::io("stat", right.as_os_str().as_bytes()))?;
+    let left_meta = left.meta()?;
     let done = AtomicU64::new(0);
     let job = Comparing {
         options,
@@ -61,10 +79,12 @@ pub fn compare(left: &Path, right: &Path, options: &CompareOptions, work: &Work)
         total: Mutex::default(),
     };
     work.progress.event(Event::Phase("verify"));
-    let budget = Budget::of_process();
-    let pair = Pair::new(Some(left_fd), Some(right_fd), &budget);
+    let budget = left.budget();
+    let pair = Pair::new(Some(left.open(0)?), Some(right_fd), &budget);
     let first = Dir::new(None, c"".into(), (Some(left_meta), Some(right_meta)), pair, 0);
     pool::run(&job, first, &budget, work, options.jobs, &done)?;
+    // What could not be read because the other end is gone is no difference.
+    left.far().and_then(far::Source::lost).map_or(Ok(()), Err)?;
     let (mut report, sums) = job.total.into_inner().unwrap_or_else(PoisonError::into_inner);
     [report.left.digest, report.right.digest] = sums.map(Sum::to_hex);
     report.elapsed = began.elapsed();
@@ -145,17 +165,16 @@ impl<'a> Job for Comparing<'a> {
 
     fn open(&self, worker: &mut Comparer<'a>, parent: &Arc<Dir>, child: Child) -> Result<Option<Arc<Dir>>, Error> {
         let opened = parent.pair().and_then(|pair| {
-            let side = |bit, from: Option<BorrowedFd<'_>>| {
-                if child.bits & bit == 0 {
-                    return Ok(None);
-                }
-                let fd = sys::open_dir(from.ok_or(Errno::STALE)?, &child.name)?;
-                let meta = sys::stat_fd(&fd)?;
-                Ok::<_, Errno>(Some((fd, meta)))
-            };
-            let (left, right) = (side(LEFT, pair.left())?, side(RIGHT, pair.right())?);
-            let metas = (left.as_ref().map(|(_, meta)| *meta), right.as_ref().map(|(_, meta)| *meta));
-            let fds = Pair::new(left.map(|(fd, _)| fd), right.map(|(fd, _)| fd), Dir::budget_of(&pair));
+            let (mut left, mut right) = (None, None);
+            if child.bits & LEFT != 0 {
+                left = Some(pair.left().ok_or(Errno::STALE)?.dir(&child.name)?);
+            }
+            if child.bits & RIGHT != 0 {
+                right = Some(sys::open_dir(pair.right().ok_or(Errno::STALE)?, &child.name)?);
+            }
+            let left_meta = left.as_ref().map(|held| held.lend().meta()).transpose()?;
+            let metas = (left_meta, right.as_ref().map(sys::stat_fd).transpose()?);
+            let fds = Pair::new(left, right, Dir::budget_of(&pair));
             Ok(Dir::new(Some(parent.clone()), child.name.clone(), metas, fds, 0))
         });
         match opened {
@@ -185,7 +204,7 @@ impl<'a> Job for Comparing<'a> {
                 }
                 if let Some(right) = pair.right() {
                     let mut listing = Listing::default();
-                    if self.list(worker, dir, pair, right, &mut listing) {
+                    if self.list(worker, dir, pair, End::Here(right), &mut listing) {
                         // Huge: names are asked for, and the listing starts again later.
                         if let Err(errno) = rustix::fs::seek(right, SeekFrom::Start(0)) {
                             worker.voice.fail(dir, b"", "list", errno);
@@ -214,6 +233,10 @@ impl<'a> Job for Comparing<'a> {
             }
             Stage::Rest => self.rest(worker, dir, pair, cursor, found),
         }
+    }
+
+    fn asks(&self, bits: u8) -> Option<u8> {
+        (bits & LEFT != 0).then_some(LIST)
     }
 
     fn finish(&self, _: &mut Comparer<'a>, _: &Arc<Dir>, _: &Pair) -> Result<(), Error> {
@@ -269,17 +292,10 @@ impl<'a> Comparing<'a> {
         self.accepts(Loss::Special) && (kind == Kind::Socket || kind.is_device())
     }
 
-    fn list(
-        &self,
-        worker: &mut Comparer<'a>,
-        dir: &Dir,
-        pair: &Pair,
-        fd: BorrowedFd<'_>,
-        listing: &mut Listing,
-    ) -> bool {
+    fn list(&self, worker: &mut Comparer<'a>, dir: &Dir, pair: &Pair, end: End<'_>, listing: &mut Listing) -> bool {
         let mut filter = Filter::new(&self.options.exclude, dir, pair.left(), pair.right());
         let keep = |name: &CStr, kind| filter.keeps(name, kind) && !self.is_left_out(kind);
-        listing.read(fd, &mut worker.buffer, keep).unwrap_or_else(|errno| {
+        end.list(listing, &mut worker.buffer, keep).unwrap_or_else(|errno| {
             worker.voice.fail(dir, b"", "list", errno);
             false
         })
@@ -357,11 +373,11 @@ impl<'a> Comparing<'a> {
             Some(all) => all,
             None => {
                 let mut listing = Listing::default();
-                more = self.list(worker, dir, pair, right, &mut listing);
+                more = self.list(worker, dir, pair, End::Here(right), &mut listing);
                 let order: Vec<u32> = (0..listing.items.len() as u32).collect();
                 let exists = |at: &u32| {
                     let name = listing.name(&listing.items[*at as usize]);
-                    pair.left().is_some_and(|left| !matches!(sys::find_at(left, name), Ok(None)))
+                    pair.left().is_some_and(|left| !matches!(left.find(name), Ok(None)))
                 };
                 let met = order.iter().map(exists).collect();
                 (listing, order, met)
@@ -389,9 +405,10 @@ impl<'a> Comparing<'a> {
     fn directory(&self, worker: &mut Comparer<'a>, dir: &Dir, pair: &Pair) {
         let path = dir.path();
         let mut sides = [None, None];
-        for (index, (fd, meta)) in [(pair.left(), &dir.left), (pair.right(), &dir.right)].into_iter().enumerate() {
-            let (Some(fd), Some(meta)) = (fd, meta) else { continue };
-            let xattrs = xattr::read(Target::Fd(fd), &mut worker.scratch).unwrap_or_else(|errno| {
+        let right = pair.right().map(End::Here);
+        for (index, (end, meta)) in [(pair.left(), &dir.left), (right, &dir.right)].into_iter().enumerate() {
+            let (Some(end), Some(meta)) = (end, meta) else { continue };
+            let xattrs = end.own_xattrs(&mut worker.scratch).unwrap_or_else(|errno| {
                 worker.voice.fail(dir, b"", "list the attributes of", errno);
                 Vec::new()
             });
@@ -415,11 +432,11 @@ impl<'a> Comparing<'a> {
         index: usize,
         told: bool,
     ) -> Result<(), Error> {
-        let Some(fd) = (if index == 0 { pair.left() } else { pair.right() }) else { return Ok(()) };
-        let Some((meta, more)) = self.look(worker, place, fd) else { return Ok(()) };
+        let Some(end) = (if index == 0 { pair.left() } else { pair.right().map(End::Here) }) else { return Ok(()) };
+        let Some((meta, more)) = self.look(worker, place, end) else { return Ok(()) };
         let mut content = None;
         if meta.kind == Kind::File && self.reads(place.path) {
-            match worker.reader.digest(fd, place.name, &mut worker.voice) {
+            match worker.reader.digest(end, place.name, &mut worker.voice) {
                 Ok(digest) => content = Some(digest),
                 Err(Unread::Stop(error)) => return Err(error),
                 Err(Unread::Left(Errno::ACCESS | Errno::PERM)) if index == 0 && self.accepts(Loss::Unreadable) => {
@@ -443,10 +460,11 @@ impl<'a> Comparing<'a> {
         &self,
         worker: &mut Comparer<'a>,
         place: &Place<'_>,
-        left: BorrowedFd<'_>,
+        left: End<'_>,
         right: BorrowedFd<'_>,
     ) -> Result<(), Error> {
-        let (Some((a, a_more)), Some((b, b_more))) = (self.look(worker, place, left), self.look(worker, place, right))
+        let (Some((a, a_more)), Some((b, b_more))) =
+            (self.look(worker, place, left), self.look(worker, place, End::Here(right)))
         else {
             return Ok(());
         };
@@ -501,10 +519,11 @@ impl<'a> Comparing<'a> {
         }
     }
 
-    fn look(&self, worker: &mut Comparer<'a>, place: &Place<'_>, fd: BorrowedFd<'_>) -> Option<(Meta, More)> {
-        let looked = sys::stat_at(fd, place.name)
+    fn look(&self, worker: &mut Comparer<'a>, place: &Place<'_>, end: End<'_>) -> Option<(Meta, More)> {
+        let looked = end
+            .stat(place.name)
             .map_err(|errno| ("stat", errno))
-            .and_then(|meta| Ok((meta, look(fd, place.name, meta.kind, true, &mut worker.scratch)?)));
+            .and_then(|meta| Ok((meta, look(end, place.name, meta.kind, true, &mut worker.scratch)?)));
         looked.map_err(|(op, errno)| worker.voice.fail(place.dir, place.name.to_bytes(), op, errno)).ok()
     }
 

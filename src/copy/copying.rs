@@ -14,8 +14,10 @@ use super::apply::Known;
 use super::batch::Looked;
 use super::children::{Child, Children};
 use super::dir::{Dir, FAILED, IMAGED, IN_THE_WAY, NEW, OURS, PROTECTED, Pair, TOUCHED};
+use super::end::End;
 use super::entry::{Inherits, NoTemps};
 use super::error::Error;
+use super::far::words::{CONTENT, LIST};
 use super::filter::Filter;
 use super::hand::{Hand, Outcome};
 use super::ledger::Records;
@@ -159,6 +161,11 @@ impl<'a> Job for Copying<'a> {
         hand.close(cursor, shared, whole, found)
     }
 
+    fn asks(&self, bits: u8) -> Option<u8> {
+        let content = if bits & MADE != 0 && !self.0.options.dry_run { CONTENT } else { 0 };
+        (bits & LEFT != 0).then_some(LIST | content)
+    }
+
     fn finish(&self, hand: &mut Hand<'a>, dir: &Arc<Dir>, pair: &Pair) -> Result<(), Error> {
         let Some(left) = dir.left else {
             hand.finish_extra(dir);
@@ -206,16 +213,16 @@ impl<'a> Hand<'a> {
         let pair = parent.pair().map_err(|errno| lost(Trouble::Source("open its directory", errno)))?;
         let mut left = None;
         if listed && let Some(from) = pair.left() {
-            let open = sys::open_dir(from, &child.name).map_err(|errno| match errno {
+            let open = from.dir(&child.name).map_err(|errno| match errno {
                 Errno::LOOP | Errno::NOTDIR => Trouble::Refused("open", "it is no longer a directory".into()),
                 other => Trouble::source("open")(other),
             });
-            let fd = open.map_err(lost)?;
-            let meta = sys::stat_fd(&fd).map_err(|errno| lost(Trouble::Source("stat", errno)))?;
+            let held = open.map_err(lost)?;
+            let meta = held.lend().meta().map_err(|errno| lost(Trouble::Source("stat", errno)))?;
             if self.pass.right_root.is_some_and(|root| root.id() == meta.id()) {
                 return Err(lost(Trouble::Refused("copy", "it leads to the destination itself".into())));
             }
-            left = Some((fd, meta));
+            left = Some((held, meta));
         }
         let mut right = None;
         if child.bits & RIGHT != 0
@@ -231,7 +238,7 @@ impl<'a> Hand<'a> {
             }
         }
         let metas = (left.as_ref().map(|(_, meta)| *meta), right.as_ref().map(|(_, meta)| *meta));
-        let fds = Pair::new(left.map(|(fd, _)| fd), right.map(|(fd, _)| fd), Dir::budget_of(&pair));
+        let fds = Pair::new(left.map(|(held, _)| held), right.map(|(fd, _)| fd), Dir::budget_of(&pair));
         Ok(Dir::new(Some(parent.clone()), child.name, metas, fds, flags))
     }
 
@@ -283,7 +290,7 @@ impl<'a> Hand<'a> {
     fn step(
         &mut self,
         dir: &Arc<Dir>,
-        left: BorrowedFd<'_>,
+        left: End<'_>,
         right: Option<BorrowedFd<'_>>,
         cursor: &mut Cursor,
         found: &mut Children,
@@ -323,7 +330,7 @@ impl<'a> Hand<'a> {
     fn start(
         &mut self,
         dir: &Arc<Dir>,
-        left: BorrowedFd<'_>,
+        left: End<'_>,
         right: Option<BorrowedFd<'_>>,
         cursor: &mut Cursor,
     ) -> Result<bool, Trouble> {
@@ -388,7 +395,7 @@ impl<'a> Hand<'a> {
     fn read_left(
         &mut self,
         dir: &Dir,
-        left: BorrowedFd<'_>,
+        left: End<'_>,
         right: Option<BorrowedFd<'_>>,
         cursor: &mut Cursor,
     ) -> Result<(), Trouble> {
@@ -399,7 +406,7 @@ impl<'a> Hand<'a> {
             cursor.left = Arc::default();
         }
         let piece = Arc::make_mut(&mut cursor.left);
-        cursor.left_more = piece.read(left, &mut self.buffer, keep).map_err(Trouble::source("list"))?;
+        cursor.left_more = left.list(piece, &mut self.buffer, keep).map_err(Trouble::source("list"))?;
         let items = &cursor.left.items;
         cursor.order = (0..items.len() as u32).collect();
         // Directories first; then by inode, which is near the order on the disk.
@@ -437,8 +444,7 @@ impl<'a> Hand<'a> {
         if same_meta && !dir.is(TOUCHED) && self.recalls(left, was) {
             return Ok(Outcome::Unchanged);
         }
-        let wanted =
-            xattr::read(Target::Fd(from), &mut self.scratch).map_err(Trouble::source("list the attributes of"))?;
+        let wanted = from.own_xattrs(&mut self.scratch).map_err(Trouble::source("list the attributes of"))?;
         let target = Target::Fd(to);
         if dir.is(NEW) {
             if !dry {

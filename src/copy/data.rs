@@ -100,7 +100,8 @@ impl Mover {
         retry(|| rustix::io::pread(from, &mut self.buffer[..wanted], at))
     }
 
-    fn pay(&self, bytes: u64) -> Result<(), Fault> {
+    /// Pays for bytes that were moved.
+    pub(super) fn pay(&self, bytes: u64) -> Result<(), Fault> {
         self.rate.pay(bytes, &self.cancel).map_err(|cancelled| Fault::Stop(cancelled.into()))
     }
 
@@ -282,7 +283,8 @@ pub(super) fn fill(fd: impl AsFd, buffer: &mut [u8], at: u64) -> Result<usize, E
     Ok(filled)
 }
 
-fn write_at(fd: BorrowedFd<'_>, mut bytes: &[u8], mut at: u64) -> Result<(), Errno> {
+/// Writes all bytes at a place of a file.
+pub(super) fn write_at(fd: BorrowedFd<'_>, mut bytes: &[u8], mut at: u64) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match retry(|| rustix::io::pwrite(fd, bytes, at))? {
             0 => return Err(Errno::IO),

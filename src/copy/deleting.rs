@@ -7,14 +7,15 @@ use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use super::children::{Child, Children};
 use super::copying::{BY_RUN, LEFT, RIGHT, WAY};
 use super::dir::{Dir, FAILED, IN_THE_WAY, OURS, PROTECTED, Pair, TOUCHED};
+use super::end::End;
 use super::entry::{Batch, Here, Inherits, NoTemps};
 use super::error::Error;
+use super::far::words::{LIST, NAMES};
 use super::filter::Filter;
 use super::hand::{Hand, Outcome};
 use super::ledger::Records;
@@ -87,6 +88,10 @@ impl<'a> Job for Deleting<'a> {
         })
     }
 
+    fn asks(&self, bits: u8) -> Option<u8> {
+        (bits & LEFT != 0).then_some(LIST | NAMES)
+    }
+
     fn finish(&self, hand: &mut Hand<'a>, dir: &Arc<Dir>, pair: &Pair) -> Result<(), Error> {
         if let Some(left) = &dir.left {
             // What was removed has changed the time.
@@ -117,38 +122,39 @@ impl Hand<'_> {
         if child.bits & LEFT != 0
             && let Some(from) = pair.left()
         {
-            let fd = sys::open_dir(from, &child.name).map_err(|errno| match errno {
+            let held = from.dir(&child.name).map_err(|errno| match errno {
                 // It cannot be read, as the first walk said already, or has changed: nothing is deleted in it.
                 Errno::ACCESS | Errno::PERM | Errno::LOOP | Errno::NOTDIR => Trouble::Vanished,
                 other => Trouble::source("open")(other),
             })?;
-            let meta = sys::stat_fd(&fd).map_err(Trouble::source("stat"))?;
-            left = Some((fd, meta));
+            let meta = held.lend().meta().map_err(Trouble::source("stat"))?;
+            left = Some((held, meta));
         }
         let to = pair.right().ok_or(Trouble::Vanished)?;
         let (fd, meta) = self.open_right(to, child)?;
         let flags =
             if child.bits & WAY != 0 { IN_THE_WAY } else { 0 } | if child.bits & BY_RUN != 0 { OURS } else { 0 };
         let metas = (left.as_ref().map(|(_, meta)| *meta), Some(meta));
-        let fds = Pair::new(left.map(|(fd, _)| fd), Some(fd), Dir::budget_of(&pair));
+        let fds = Pair::new(left.map(|(held, _)| held), Some(fd), Dir::budget_of(&pair));
         Ok(Dir::new(Some(parent.clone()), child.name.clone(), metas, fds, flags))
     }
 
     fn delete_in(
         &mut self,
         dir: &Arc<Dir>,
-        left: Option<BorrowedFd<'_>>,
+        left: Option<End<'_>>,
         right: BorrowedFd<'_>,
         cursor: &mut Cursor,
         found: &mut Children,
     ) -> Result<bool, Trouble> {
         if let (Cursor::Start, Some(left)) = (&*cursor, left) {
             let mut listing = Listing::default();
-            let more = listing.read(left, &mut self.buffer, |_, _| true).map_err(|e| Trouble::Source("list", e))?;
+            let more = left.list(&mut listing, &mut self.buffer, |_, _| true);
+            let more = more.map_err(|errno| Trouble::Source("list", errno))?;
             let order = listing.by_name();
             *cursor = if more { Cursor::ByName } else { Cursor::Listed(listing, order) };
             if more {
-                rustix::fs::seek(left, SeekFrom::Start(0)).map_err(|e| Trouble::Source("list", e))?;
+                left.rewind().map_err(|errno| Trouble::Source("list", errno))?;
             }
         }
         let mut listing = Listing::default();
@@ -173,7 +179,7 @@ impl Hand<'_> {
         let inherits = Inherits::default();
         let here = Here {
             dir,
-            left: left.unwrap_or(right),
+            left: left.unwrap_or(End::Here(right)),
             right: Some(right),
             path: &path,
             records: &records,
@@ -189,7 +195,7 @@ impl Hand<'_> {
                     listing.find(order, name.to_bytes()).map(|place| listing.items[order[place] as usize].kind)
                 }
                 (_, None) => None,
-                (_, Some(left)) => sys::find_at(left, name).map_err(Trouble::source("stat"))?.map(|meta| meta.kind),
+                (_, Some(left)) => left.kind_of(name).map_err(Trouble::source("stat"))?,
             };
             self.pass.work.cancel.check()?;
             let by_run =
@@ -289,7 +295,7 @@ impl Hand<'_> {
             let made = super::ledger::Made { kind: Kind::Dir, ino: meta.ino, ctime: meta.ctime, source: meta.ctime };
             records.made.insert(name.to_bytes().to_vec(), made);
         }
-        let left = pair.left().unwrap_or(right);
+        let left = pair.left().unwrap_or(End::Here(right));
         let inherits = &Inherits::default();
         let here = Here {
             dir: parent,
@@ -313,7 +319,7 @@ impl Hand<'_> {
         if !waiting {
             return Ok(Outcome::Updated);
         }
-        let source = sys::stat_at(left, name).map_err(Trouble::source("stat"))?;
+        let source = left.stat(name).map_err(Trouble::source("stat"))?;
         if source.kind == Kind::Dir {
             return Err(Trouble::Refused("make", "it became a directory meanwhile".into()));
         }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::io::Errno;
 
+use super::end::{End, EndDir};
 use super::sys::{self, Meta};
 
 /// Something went wrong below: the directory's own outcome is `failed`.
@@ -46,6 +47,12 @@ impl Budget {
         ALL.get_or_init(|| Self::new((sys::file_limit() / 2).saturating_sub(64).clamp(32, 8192))).clone()
     }
 
+    /// The same, and no more than another end may open.
+    pub(super) fn of_process_and(limit: usize) -> Arc<Self> {
+        let own = Self::of_process();
+        if own.limit <= limit { own } else { Self::new(limit) }
+    }
+
     pub(super) fn is_exceeded(&self) -> bool {
         self.open.load(Ordering::Relaxed) > self.limit
     }
@@ -54,7 +61,7 @@ impl Budget {
 /// Open descriptors of one directory on the sides where it exists.
 #[derive(Debug)]
 pub(super) struct Pair {
-    left: Option<OwnedFd>,
+    left: Option<EndDir>,
     right: Option<OwnedFd>,
     budget: Arc<Budget>,
 }
@@ -66,13 +73,13 @@ impl Drop for Pair {
 }
 
 impl Pair {
-    pub(super) fn new(left: Option<OwnedFd>, right: Option<OwnedFd>, budget: &Arc<Budget>) -> Arc<Self> {
+    pub(super) fn new(left: Option<EndDir>, right: Option<OwnedFd>, budget: &Arc<Budget>) -> Arc<Self> {
         budget.open.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self { left, right, budget: budget.clone() })
     }
 
-    pub(super) fn left(&self) -> Option<BorrowedFd<'_>> {
-        self.left.as_ref().map(AsFd::as_fd)
+    pub(super) fn left(&self) -> Option<End<'_>> {
+        self.left.as_ref().map(EndDir::lend)
     }
 
     pub(super) fn right(&self) -> Option<BorrowedFd<'_>> {
@@ -203,13 +210,18 @@ impl Dir {
     }
 
     fn reopen(&self, from: &Pair, name: &CStr) -> Result<Arc<Pair>, Errno> {
-        let side = |from: Option<BorrowedFd<'_>>, was: Option<&Meta>| -> Result<Option<OwnedFd>, Errno> {
-            let Some(was) = was else { return Ok(None) };
-            let fd = sys::open_dir(from.ok_or(Errno::STALE)?, name)?;
-            if sys::stat_fd(&fd)?.id() == was.id() { Ok(Some(fd)) } else { Err(Errno::STALE) }
-        };
-        let left = side(from.left(), self.left.as_ref())?;
-        let right = side(from.right(), self.right.as_ref())?;
+        let same = |found: Meta, was: &Meta| if found.id() == was.id() { Ok(()) } else { Err(Errno::STALE) };
+        let (mut left, mut right) = (None, None);
+        if let Some(was) = &self.left {
+            let dir = from.left().ok_or(Errno::STALE)?.dir(name)?;
+            same(dir.lend().meta()?, was)?;
+            left = Some(dir);
+        }
+        if let Some(was) = &self.right {
+            let fd = sys::open_dir(from.right().ok_or(Errno::STALE)?, name)?;
+            same(sys::stat_fd(&fd)?, was)?;
+            right = Some(fd);
+        }
         Ok(Pair::new(left, right, &from.budget))
     }
 

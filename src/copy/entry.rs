@@ -14,8 +14,8 @@ use super::apply::Known;
 use super::data::Fault;
 use super::decide::{Action, decide};
 use super::dir::{Dir, TOUCHED};
+use super::end::End;
 use super::error::Error;
-use super::extents::{data_length, may_have_holes};
 use super::hand::{Hand, Outcome};
 use super::ledger::{Made, Records};
 use super::links::{Leader, Role};
@@ -27,7 +27,7 @@ use super::trouble::Trouble;
 /// The directory an entry is in.
 pub(super) struct Here<'h> {
     pub dir: &'h Arc<Dir>,
-    pub left: BorrowedFd<'h>,
+    pub left: End<'h>,
     /// `None` in a dry run where the directory would have to be made first.
     pub right: Option<BorrowedFd<'h>>,
     /// Path of the directory below the root.
@@ -199,7 +199,7 @@ impl Hand<'_> {
         let same_link = match right {
             Some(right) if left.kind == Kind::Link && right.kind == Kind::Link => {
                 proved && !self.pass.rules.content
-                    || sys::read_link(here.left, name).map_err(Trouble::source("read the link"))?
+                    || here.left.read_link(name).map_err(Trouble::source("read the link"))?
                         == sys::read_link(here.to()?, name).map_err(Trouble::dest("read the link"))?
             }
             _ => false,
@@ -223,8 +223,8 @@ impl Hand<'_> {
         }
         let mut xattrs = None;
         if verdict.look {
-            let wanted = xattr::read(Target::Name(here.left, name), &mut self.scratch)
-                .map_err(Trouble::source("list the attributes of"))?;
+            let wanted =
+                here.left.xattrs(name, &mut self.scratch).map_err(Trouble::source("list the attributes of"))?;
             let present = xattr::read(Target::Name(here.to()?, name), &mut self.scratch)
                 .map_err(Trouble::dest("list the attributes of"))?;
             if !self.pass.setter.same_xattrs(&wanted, &present) {
@@ -270,7 +270,7 @@ impl Hand<'_> {
         left: &Meta,
         right: &Meta,
     ) -> Result<bool, Trouble> {
-        let from = sys::open_read(here.left, name).map_err(Trouble::source("open"))?;
+        let from = here.left.file(name).map_err(Trouble::source("open"))?;
         let to = sys::open_read(here.to()?, name).map_err(Trouble::dest("open"))?;
         let now = sys::stat_fd(&to).map_err(Trouble::dest("stat"))?;
         if now.id() != right.id() {
@@ -278,7 +278,7 @@ impl Hand<'_> {
         }
         let cancel = self.pass.work.cancel;
         let mut tick = |_, _| cancel.check().map_err(Error::from);
-        match self.mover.same(from.as_fd(), to.as_fd(), (0, left.size), &mut tick) {
+        match from.same(&mut self.mover, to.as_fd(), (0, left.size), &mut tick) {
             // Cut short meanwhile: it is copied, and found out there.
             Err(Fault::Shrank) => Ok(false),
             other => other.map_err(Trouble::from),
@@ -309,8 +309,7 @@ impl Hand<'_> {
             Some(both) => both,
             // What was not looked at is set all the same: the change of owner may drop some of it.
             None => (
-                xattr::read(Target::Name(here.left, name), &mut self.scratch)
-                    .map_err(Trouble::source("list the attributes of"))?,
+                here.left.xattrs(name, &mut self.scratch).map_err(Trouble::source("list the attributes of"))?,
                 xattr::read(target, &mut self.scratch).map_err(Trouble::dest("list the attributes of"))?,
             ),
         };
@@ -406,7 +405,7 @@ impl Hand<'_> {
             if left.kind == Kind::File {
                 self.tally.copied_bytes += self.data_of(here, name, left)?;
             } else if left.kind == Kind::Link {
-                sys::read_link(here.left, name).map_err(Trouble::source("read the link"))?;
+                here.left.read_link(name).map_err(Trouble::source("read the link"))?;
             }
             return Ok((outcome, None));
         }
@@ -433,9 +432,7 @@ impl Hand<'_> {
 
     /// The bytes that a real run would copy.
     pub(super) fn data_of(&mut self, here: &Here<'_>, name: &CStr, left: &Meta) -> Result<u64, Trouble> {
-        let from = sys::open_read(here.left, name).map_err(Trouble::source("open"))?;
-        let length = if may_have_holes(left) { data_length(from.as_fd(), left) } else { Ok(left.size) };
-        let length = length.map_err(|errno| Trouble::Source("read", errno))?;
+        let length = here.left.data_length(name, left).map_err(Trouble::source("open"))?;
         self.advance(0, length);
         Ok(length)
     }
@@ -448,9 +445,8 @@ impl Hand<'_> {
         right: Option<&Meta>,
         batch: &mut Batch,
     ) -> Result<Meta, Trouble> {
-        let text = sys::read_link(here.left, name).map_err(Trouble::source("read the link"))?;
-        let xattrs = xattr::read(Target::Name(here.left, name), &mut self.scratch)
-            .map_err(Trouble::source("list the attributes of"))?;
+        let text = here.left.read_link(name).map_err(Trouble::source("read the link"))?;
+        let xattrs = here.left.xattrs(name, &mut self.scratch).map_err(Trouble::source("list the attributes of"))?;
         let place = self.place(here, name, right)?;
         let to = here.to()?;
         rustix::fs::symlinkat(&text, to, &*place).map_err(Trouble::dest("make"))?;
@@ -478,8 +474,7 @@ impl Hand<'_> {
             Kind::Block => FileType::BlockDevice,
             other => return Err(Trouble::Refused("copy", format!("a {} cannot be copied", other.word()))),
         };
-        let xattrs = xattr::read(Target::Name(here.left, name), &mut self.scratch)
-            .map_err(Trouble::source("list the attributes of"))?;
+        let xattrs = here.left.xattrs(name, &mut self.scratch).map_err(Trouble::source("list the attributes of"))?;
         let place = self.place(here, name, right)?;
         let to = here.to()?;
         let device = if left.kind.is_device() { left.rdev } else { 0 };

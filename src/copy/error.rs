@@ -7,6 +7,7 @@ use super::identity::RootId;
 use super::report::Shortfall;
 use crate::cancel::Cancelled;
 use crate::progress::CheckpointError;
+use crate::wire::Broken;
 
 /// A failure that ends a pass, a scan or a comparison. Failures of single entries are counted in the report instead.
 ///
@@ -144,6 +145,9 @@ pub enum Error {
         /// Which sort of record.
         what: &'static str,
     },
+    /// The other end of a tree cannot be spoken with any more. What was copied stays.
+    #[error(transparent)]
+    Apart(#[from] Apart),
     /// The engine's own books do not balance: entries were lost between listing and copying. A defect of decamp.
     #[error("{listed} entries were listed and {accounted} accounted for: a defect of decamp, do not trust this copy")]
     CountMismatch {
@@ -152,6 +156,31 @@ pub enum Error {
         /// Entries that have an outcome.
         accounted: u64,
     },
+}
+
+/// Why the other end of a tree cannot be spoken with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Apart {
+    /// The connection broke; it may be made again.
+    #[error("the other end of the tree cannot be reached any more: {0}")]
+    Cut(String),
+    /// The other end sent what cannot be. Nothing more of it is believed.
+    #[error("the other end of the tree cannot be trusted: {0}")]
+    Corrupt(String),
+    /// The other end does not want to.
+    #[error("the other end of the tree refuses: {0}")]
+    Refused(String),
+}
+
+impl From<Broken> for Apart {
+    fn from(broken: Broken) -> Self {
+        let text = broken.to_string();
+        match broken {
+            Broken::Corrupt(_) => Self::Corrupt(text),
+            Broken::Refused(_) => Self::Refused(text),
+            Broken::Cut | Broken::Silent(_) | Broken::Io(_) | Broken::Cancelled(_) => Self::Cut(text),
+        }
+    }
 }
 
 impl Error {

@@ -18,6 +18,7 @@ use super::error::Error;
 #[derive(Debug, Clone, Default)]
 pub struct Exclude {
     rules: Vec<Rule>,
+    texts: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -40,7 +41,13 @@ impl Exclude {
     /// [`Error::BadPattern`] for an empty pattern, one with a zero byte, and one that ends in a lone backslash.
     pub fn parse(patterns: &[String]) -> Result<Self, Error> {
         let rules = patterns.iter().map(|text| Rule::parse(text)).collect::<Result<_, _>>()?;
-        Ok(Self { rules })
+        Ok(Self { rules, texts: patterns.to_vec() })
+    }
+
+    /// The patterns as they were given.
+    #[must_use]
+    pub fn patterns(&self) -> &[String] {
+        &self.texts
     }
 
     /// Whether nothing is left out.

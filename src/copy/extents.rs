@@ -45,6 +45,7 @@ impl<'a> Extents<'a> {
         self.at
     }
 
+    /// The next part, from where to where.
     pub(super) fn next(&mut self) -> Result<Option<(u64, u64)>, Errno> {
         if self.at >= self.size {
             return Ok(None);

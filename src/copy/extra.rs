@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::children::Children;
 use super::copying::{BY_RUN, Cursor, RIGHT, Right};
 use super::dir::{Dir, FAILED, OURS, PROTECTED, TOUCHED};
+use super::end::End;
 use super::entry::{Here, NoTemps};
 use super::filter::Filter;
 use super::hand::Hand;
@@ -27,7 +28,7 @@ impl Hand<'_> {
     pub(super) fn rest(
         &mut self,
         dir: &Arc<Dir>,
-        left: BorrowedFd<'_>,
+        left: End<'_>,
         right: Option<BorrowedFd<'_>>,
         cursor: &mut Cursor,
         found: &mut Children,
@@ -64,7 +65,7 @@ impl Hand<'_> {
     pub(super) fn stream(
         &mut self,
         dir: &Arc<Dir>,
-        left: BorrowedFd<'_>,
+        left: End<'_>,
         right: Option<BorrowedFd<'_>>,
         cursor: &mut Cursor,
         found: &mut Children,
@@ -96,7 +97,7 @@ impl Hand<'_> {
             if !temp && !self.pass.options.delete {
                 continue;
             }
-            if sys::find_at(left, name).map_err(Trouble::source("stat"))?.is_some() {
+            if left.kind_of(name).map_err(Trouble::source("stat"))?.is_some() {
                 continue;
             }
             if temp {
@@ -194,7 +195,7 @@ impl Hand<'_> {
         let inherits = &cursor.inherits;
         let here = Here {
             dir,
-            left: right,
+            left: End::Here(right),
             right: Some(right),
             path: &path,
             records: &cursor.records,

@@ -11,12 +11,13 @@ use rustix::io::Errno;
 use super::apply::{Known, Setter};
 use super::data::Fault;
 use super::dir::{NEW, TOUCHED};
+use super::end::{End, EndFile};
 use super::entry::{Batch, Here};
 use super::error::Error;
 use super::hand::Hand;
 use super::ledger::Big;
 use super::names;
-use super::sys::xattr::{self, Xattrs};
+use super::sys::xattr::Xattrs;
 use super::sys::{self, Kind, Meta, Target};
 use super::trouble::Trouble;
 use crate::progress::Event;
@@ -29,11 +30,11 @@ const ONE_READ: u64 = super::data::BUFFER as u64;
 const REREAD: u64 = 1 << 20;
 
 /// A file of the source that is open, and how it was then.
-pub(super) type Opened = (OwnedFd, Meta);
+pub(super) type Opened = (EndFile, Meta);
 
 /// A file of the destination that is being written.
 struct Filling<'f> {
-    from: &'f OwnedFd,
+    from: &'f EndFile,
     to: &'f OwnedFd,
     /// The source as it was when it was opened.
     before: Meta,
@@ -51,12 +52,12 @@ struct Filling<'f> {
 
 impl Hand<'_> {
     /// Opens a regular file of the source.
-    pub(super) fn open_file(left: BorrowedFd<'_>, name: &CStr) -> Result<Opened, Trouble> {
-        let from = sys::open_read(left, name).map_err(|errno| match errno {
+    pub(super) fn open_file(left: End<'_>, name: &CStr) -> Result<Opened, Trouble> {
+        let from = left.file(name).map_err(|errno| match errno {
             Errno::LOOP | Errno::NXIO => Trouble::Refused("open", "it became something else than a file".into()),
             other => Trouble::source("open")(other),
         })?;
-        let before = sys::file_fd(&from).map_err(Trouble::source("stat"))?;
+        let before = from.meta().map_err(Trouble::source("stat"))?;
         match before.kind {
             Kind::File => Ok((from, before)),
             other => Err(Trouble::Refused("open", format!("it became a {}", other.word()))),
@@ -96,6 +97,9 @@ impl Hand<'_> {
                 (sys::create(to_dir, &place, mode).map_err(Trouble::dest("make"))?, place, 0, right)
             }
         };
+        if let Some(right) = right.filter(|right| right.kind == Kind::File && start == 0) {
+            from.set_base(|| sys::open_read(to_dir, name), right.size);
+        }
         let temp = *place != *name;
         let filling = Filling { from: &from, to: &to, before, big, temp, start, xattrs, ready };
         let done = self.fill(here, name, filling).and_then(|(now, source)| {
@@ -119,7 +123,7 @@ impl Hand<'_> {
         &mut self,
         here: &Here<'_>,
         name: &CStr,
-        from: &OwnedFd,
+        from: &EndFile,
         before: &Meta,
         right: Option<&Meta>,
     ) -> Result<Option<(OwnedFd, CString, u64)>, Trouble> {
@@ -137,7 +141,7 @@ impl Hand<'_> {
         let cancel = self.pass.work.cancel;
         let mut tick = |_, _| cancel.check().map_err(Error::from);
         let tail = (big.offset.saturating_sub(REREAD), big.offset);
-        match self.mover.same(from.as_fd(), fd.as_fd(), tail, &mut tick) {
+        match from.same(&mut self.mover, fd.as_fd(), tail, &mut tick) {
             Ok(true) => {}
             Ok(false) | Err(Fault::Shrank) => return Ok(None),
             Err(fault) => return Err(fault.into()),
@@ -149,8 +153,8 @@ impl Hand<'_> {
         Ok(Some((fd, place, big.offset)))
     }
 
-    fn xattrs_of(&mut self, from: &OwnedFd) -> Result<Xattrs, Trouble> {
-        xattr::read(Target::Fd(from.as_fd()), &mut self.scratch).map_err(Trouble::source("list the attributes of"))
+    fn xattrs_of(&mut self, from: &EndFile) -> Result<Xattrs, Trouble> {
+        from.xattrs(&mut self.scratch).map_err(Trouble::source("list the attributes of"))
     }
 
     /// Copies content and metadata into a file that is open on both sides.
@@ -183,12 +187,9 @@ impl Hand<'_> {
                 self.pass.work.cancel.check()?;
                 progress.reached(to.as_fd(), offset)
             };
-            let moved = self.mover.copy(from.as_fd(), to.as_fd(), &before, to_dev, start, &mut tick);
+            let moved = from.copy(&mut self.mover, to.as_fd(), &before, to_dev, start, &mut tick);
             self.advance(0, told);
-            // What came by one read is of one moment, and if it changed since, its time tells the next pass. More of
-            // it may be of several moments: there a network file system has to ask its server.
-            let look = if before.size <= ONE_READ { sys::state_fd(from) } else { sys::file_fd(from) };
-            let after = look.map_err(Trouble::source("stat"))?;
+            let after = from.state(before.size <= ONE_READ).map_err(Trouble::source("stat"))?;
             let shrank = match moved {
                 Ok(count) => {
                     data = count;
@@ -207,7 +208,7 @@ impl Hand<'_> {
             }
             rustix::fs::ftruncate(to, 0).map_err(Trouble::dest("cut"))?;
             start = 0;
-            before = sys::file_fd(from).map_err(Trouble::source("stat"))?;
+            before = from.meta().map_err(Trouble::source("stat"))?;
             xattrs = self.xattrs_of(from)?;
         }
         if changed {
@@ -266,7 +267,7 @@ impl<'p> BigProgress<'p> {
     /// Everything before `offset` is written: at times, makes it durable and then says so.
     fn reached(&mut self, to: BorrowedFd<'_>, offset: u64) -> Result<(), Error> {
         let Some(big) = &mut self.big else { return Ok(()) };
-        let far = offset - self.recorded >= self.pass.big_file;
+        let far = offset.saturating_sub(self.recorded) >= self.pass.big_file;
         let long = self.when.is_none_or(|when| when.elapsed() >= Duration::from_secs(2));
         if offset >= big.size || !far && !long {
             return Ok(());

@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 
 use super::dir::Dir;
+use super::end::End;
 use super::exclude::Exclude;
 use super::names;
 use super::sys::{Kind, Meta};
@@ -15,21 +16,22 @@ pub(super) struct Filter<'f> {
     /// The directory's path, and behind it the name last asked for.
     path: Vec<u8>,
     base: usize,
-    dirs: [Option<(BorrowedFd<'f>, Option<&'f Meta>)>; 2],
+    dirs: [Option<(End<'f>, Option<&'f Meta>)>; 2],
 }
 
 impl<'f> Filter<'f> {
     pub(super) fn new(
         exclude: &'f Exclude,
         dir: &'f Dir,
-        left: Option<BorrowedFd<'f>>,
+        left: Option<End<'f>>,
         right: Option<BorrowedFd<'f>>,
     ) -> Self {
         let mut path = if exclude.is_empty() { Vec::new() } else { dir.path() };
         if !path.is_empty() {
             path.push(b'/');
         }
-        let dirs = [left.map(|fd| (fd, dir.left.as_ref())), right.map(|fd| (fd, dir.right.as_ref()))];
+        let right = right.map(|fd| (End::Here(fd), dir.right.as_ref()));
+        let dirs = [left.map(|left| (left, dir.left.as_ref())), right];
         Self { exclude, is_root: dir.parent.is_none(), base: path.len(), path, dirs }
     }
 

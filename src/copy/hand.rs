@@ -149,6 +149,7 @@ impl<'a> Hand<'a> {
                 Ok(Outcome::Skipped)
             }
             Trouble::Source(op, errno) => {
+                self.pass.check_source()?;
                 self.fail(dir, name, op, say(errno));
                 Ok(Outcome::Failed)
             }
@@ -167,6 +168,12 @@ impl<'a> Hand<'a> {
 }
 
 impl Pass<'_> {
+    /// Ends the pass if it is not one entry of the source that cannot be read, but the whole source.
+    pub(super) fn check_source(&self) -> Result<(), Error> {
+        self.work.cancel.check()?;
+        self.far.and_then(|source| source.lost()).map_or(Ok(()), Err)
+    }
+
     /// Ends the pass if an error of the destination is not of one entry alone.
     pub(super) fn check_destination(&self, errno: Errno) -> Result<(), Error> {
         let path = || path_text(&self.dst_path);

@@ -59,9 +59,9 @@ impl Listing {
         &self.arena[start..start + usize::from(item.len)]
     }
 
-    fn push(&mut self, name: &CStr, kind: Kind, ino: u64) {
+    pub(super) fn push(&mut self, name: &CStr, kind: Kind, ino: u64) {
         let bytes = name.to_bytes_with_nul();
-        // A piece is far below 4 GiB: PIECE names and one buffer of the kernel's.
+        // A piece is far below 4 GiB: PIECE names and one buffer of the kernel's, or what another end may send.
         let item = Item { start: self.arena.len() as u32, len: (bytes.len() - 1) as u16, kind, ino };
         self.arena.extend_from_slice(bytes);
         self.items.push(item);

@@ -6,6 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use super::claim;
+use super::end::End;
 use super::sys::{self, Kind, Meta};
 
 const TEMP: &[u8] = b".decamp-tmp-";
@@ -33,20 +34,20 @@ pub(super) fn is_temp(name: &[u8]) -> bool {
     name.strip_prefix(TEMP).is_some_and(|rest| rest.len() == 16 && rest.iter().all(hex))
 }
 
-/// Whether an entry belongs to the tool or to the file system and not to the data. `dirs` are the directory's open
-/// descriptors with its metadata, on each side where it exists.
-pub(super) fn is_special(name: &CStr, kind: Kind, is_root: bool, dirs: &[(BorrowedFd<'_>, Option<&Meta>)]) -> bool {
+/// Whether an entry belongs to the tool or to the file system and not to the data. `dirs` is the directory, held
+/// open, with its metadata, on each side where it exists.
+pub(super) fn is_special(name: &CStr, kind: Kind, is_root: bool, dirs: &[(End<'_>, Option<&Meta>)]) -> bool {
     match name.to_bytes() {
         bytes if bytes == claim::NAME.as_bytes() => is_root,
         b"lost+found" if kind == Kind::Dir => {
-            dirs.iter().any(|(fd, meta)| meta.is_some_and(|meta| is_fs_root(*fd, meta)))
+            dirs.iter().any(|(dir, meta)| meta.is_some_and(|meta| dir.is_fs_root(meta)))
         }
         _ => false,
     }
 }
 
 /// Whether a directory is the root of a file system, and not just of a mount of a part of it where that can be told.
-fn is_fs_root(fd: BorrowedFd<'_>, meta: &Meta) -> bool {
+pub(super) fn is_fs_root(fd: BorrowedFd<'_>, meta: &Meta) -> bool {
     match rustix::fs::fstatfs(fd) {
         Ok(volume) if volume.f_type as u64 == EXT => meta.ino == 2,
         _ => meta.mount_root,

@@ -24,7 +24,9 @@ use super::Work;
 use super::board::{Board, Frame, Offer, Task};
 use super::children::{Child, Children};
 use super::dir::{Budget, Dir, Pair};
+use super::end::End;
 use super::error::Error;
+use super::far::{Deliver, Folder};
 use super::lot::Lot;
 use super::report::Effort;
 use super::tune::{Look, Tuner};
@@ -43,9 +45,9 @@ pub(super) trait Job: Sync {
     /// What a worker has of its own: buffers and counts. One who parks has none.
     type Worker;
     /// How far a directory's listing has got.
-    type Cursor: Default + Send;
+    type Cursor: Default + Send + 'static;
     /// A part of a directory that several workers can do at once.
-    type Part: Send + Sync;
+    type Part: Send + Sync + 'static;
 
     /// Makes a worker's own things.
     fn worker(&self) -> Self::Worker;
@@ -91,6 +93,11 @@ pub(super) trait Job: Sync {
         Ok(())
     }
 
+    /// How a child of these bits is asked for at another place before a worker enters it; `None`: it is not there.
+    fn asks(&self, _: u8) -> Option<u8> {
+        None
+    }
+
     /// Finishes a directory after everything below it.
     fn finish(&self, worker: &mut Self::Worker, dir: &Arc<Dir>, pair: &Pair) -> Result<(), Error>;
 
@@ -111,7 +118,7 @@ struct Pool<'a, J: Job> {
     job: &'a J,
     cancel: &'a Cancel,
     budget: &'a Budget,
-    board: Board<J::Cursor, J::Part>,
+    board: Arc<Board<J::Cursor, J::Part>>,
     error: Mutex<Option<Error>>,
 }
 
@@ -168,7 +175,8 @@ fn tuned<J: Job>(
     tuner: Tuner,
     done: &AtomicU64,
 ) -> Result<Effort, Error> {
-    let pool = Pool { job, cancel: work.cancel, budget, board: Board::new(tuner.wanted()), error: Mutex::new(None) };
+    let pool =
+        Pool { job, cancel: work.cancel, budget, board: Arc::new(Board::new(tuner.wanted())), error: Mutex::new(None) };
     let effort = std::thread::scope(|scope| pool.conduct(scope, root, tuner, work, done))?;
     match pool.error.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
@@ -334,14 +342,17 @@ impl<J: Job> Pool<'_, J> {
             Some((part, size)) => self.together(worker, frame, (part, size), &mut found)?,
             None => frame.more = self.job.step(worker, &frame.dir, &pair, &mut frame.cursor, &mut found)?,
         }
+        if found.count() > 0 {
+            frame.dir.add_children(found.count());
+            if let Some(End::Far(folder)) = pair.left() {
+                found = self.ask(&frame.dir, folder, found);
+            }
+            self.board.offer(&frame.offer, found);
+        }
         if frame.more {
             frame.pair = Some(pair);
         } else {
             frame.cursor = J::Cursor::default();
-        }
-        if found.count() > 0 {
-            frame.dir.add_children(found.count());
-            self.board.offer(&frame.offer, found);
         }
         Ok(())
     }
@@ -374,6 +385,23 @@ impl<J: Job> Pool<'_, J> {
             }
         }
         true
+    }
+
+    /// Asks another place for the children that are there: they come to the board when they have arrived. Returns the
+    /// others.
+    fn ask(&self, dir: &Arc<Dir>, folder: &Arc<Folder>, mut found: Children) -> Children {
+        let (mut asked, mut others) = (Vec::new(), Children::default());
+        while let Some(child) = found.pop() {
+            match self.job.asks(child.bits) {
+                Some(flags) => asked.push((child, flags)),
+                None => others.push(&child.name, child.bits, child.ino),
+            }
+        }
+        if !asked.is_empty() {
+            let to: Arc<dyn Deliver> = self.board.clone();
+            folder.roads().wish(folder, dir, asked, &to);
+        }
+        others
     }
 
     fn enter(

@@ -7,40 +7,29 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 
 use super::data::Mover;
+use super::end::End;
 use super::sys::{self, Kind, Meta};
 
 /// Whether `name` in `to` is an unfinished copy of `name` in `from`: a file that is a prefix of the source's, holes
 /// included, an equal link, an equal special file, or a directory.
-pub(super) fn is_remnant(
-    mover: &mut Mover,
-    from: BorrowedFd<'_>,
-    to: BorrowedFd<'_>,
-    name: &CStr,
-    right: &Meta,
-) -> bool {
+pub(super) fn is_remnant(mover: &mut Mover, from: End<'_>, to: BorrowedFd<'_>, name: &CStr, right: &Meta) -> bool {
     prefix(mover, from, to, name, right).unwrap_or(false)
 }
 
-fn prefix(
-    mover: &mut Mover,
-    from: BorrowedFd<'_>,
-    to: BorrowedFd<'_>,
-    name: &CStr,
-    right: &Meta,
-) -> Result<bool, Errno> {
-    let left = sys::stat_at(from, name)?;
+fn prefix(mover: &mut Mover, from: End<'_>, to: BorrowedFd<'_>, name: &CStr, right: &Meta) -> Result<bool, Errno> {
+    let left = from.stat(name)?;
     if left.kind != right.kind {
         return Ok(false);
     }
     match left.kind {
         Kind::Dir => Ok(true),
-        Kind::Link => Ok(sys::read_link(from, name)? == sys::read_link(to, name)?),
+        Kind::Link => Ok(from.read_link(name)? == sys::read_link(to, name)?),
         Kind::File => {
             if right.size > left.size {
                 return Ok(false);
             }
-            let (left, right_fd) = (sys::open_read(from, name)?, sys::open_read(to, name)?);
-            let same = mover.same(left.as_fd(), right_fd.as_fd(), (0, right.size), &mut |_, _| Ok(()));
+            let (left, right_fd) = (from.file(name)?, sys::open_read(to, name)?);
+            let same = left.same(mover, right_fd.as_fd(), (0, right.size), &mut |_, _| Ok(()));
             Ok(same.unwrap_or(false))
         }
         _ => Ok(left.rdev == right.rdev),

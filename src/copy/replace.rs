@@ -75,7 +75,7 @@ impl Hand<'_> {
         for salt in 0..=u8::MAX {
             let temp = names::temp_for(name.to_bytes(), salt);
             // The source may have an entry of that very name: a copy of a half-finished destination.
-            if !here.no_temps.left && sys::find_at(here.left, &temp).map_err(Trouble::source("look for"))?.is_some() {
+            if !here.no_temps.left && here.left.find(&temp).map_err(Trouble::source("look for"))?.is_some() {
                 continue;
             }
             if here.no_temps.right {

@@ -1,7 +1,6 @@
 //! What a tree holds: counts, sizes, what is special about it, and its digest.
 
 use std::ffi::CStr;
-use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +13,8 @@ use super::children::{Child, Children};
 use super::claim;
 use super::digest::{Fields, Sum};
 use super::dir::{Budget, Dir, Pair};
+use super::end::{End, EndDir};
+use super::far::words::LIST;
 use super::filter::Filter;
 use super::hand::count_kind;
 use super::identity::open_root;
@@ -23,7 +24,7 @@ use super::pool::{self, Job};
 use super::report::Scan;
 use super::side::{self, Reader, Seen, Unread, Voice, look};
 use super::sys::xattr::{self, Xattrs};
-use super::sys::{self, Kind, Meta, Target};
+use super::sys::{self, Kind, Meta};
 use super::{Error, Work};
 use crate::progress::Event;
 
@@ -58,7 +59,7 @@ pub fn scan(root: &Path, options: &ScanOptions, work: &Work) -> Result<Scan, Err
     };
     work.progress.event(Event::Phase("scan"));
     let budget = Budget::of_process();
-    let first = Dir::new(None, c"".into(), (Some(meta), None), Pair::new(Some(fd), None, &budget), 0);
+    let first = Dir::new(None, c"".into(), (Some(meta), None), Pair::new(Some(EndDir::Here(fd)), None, &budget), 0);
     pool::run(&job, first, &budget, work, options.jobs, &done)?;
     let (mut scan, sum) = job.total.into_inner().unwrap_or_else(PoisonError::into_inner);
     if !options.quick {
@@ -115,9 +116,9 @@ impl<'a> Job for Scanning<'a> {
 
     fn open(&self, worker: &mut Scanner<'a>, parent: &Arc<Dir>, child: Child) -> Result<Option<Arc<Dir>>, Error> {
         let opened = parent.pair().and_then(|pair| {
-            let fd = sys::open_dir(pair.left().ok_or(Errno::STALE)?, &child.name)?;
-            let meta = sys::stat_fd(&fd)?;
-            Ok((Pair::new(Some(fd), None, Dir::budget_of(&pair)), meta))
+            let held = pair.left().ok_or(Errno::STALE)?.dir(&child.name)?;
+            let meta = held.lend().meta()?;
+            Ok((Pair::new(Some(held), None, Dir::budget_of(&pair)), meta))
         });
         match opened {
             Ok((pair, meta)) => Ok(Some(Dir::new(Some(parent.clone()), child.name, (Some(meta), None), pair, 0))),
@@ -136,16 +137,16 @@ impl<'a> Job for Scanning<'a> {
         cursor: &mut Cursor,
         found: &mut Children,
     ) -> Result<bool, Error> {
-        let (Some(fd), Some(meta)) = (pair.left(), &dir.left) else { return Ok(false) };
+        let (Some(end), Some(meta)) = (pair.left(), &dir.left) else { return Ok(false) };
         if !std::mem::replace(&mut cursor.begun, true) {
-            self.directory(worker, dir, fd, meta);
+            self.directory(worker, dir, end, meta);
         }
         if self.options.one_file_system && (meta.mount != self.root.mount || meta.dev != self.root.dev) {
             return Ok(false);
         }
         let mut listing = std::mem::take(&mut worker.listing);
-        let mut filter = Filter::new(&self.options.exclude, dir, Some(fd), None);
-        let more = match listing.read(fd, &mut worker.buffer, |name, kind| filter.keeps(name, kind)) {
+        let mut filter = Filter::new(&self.options.exclude, dir, Some(end), None);
+        let more = match end.list(&mut listing, &mut worker.buffer, |name, kind| filter.keeps(name, kind)) {
             Ok(more) => more,
             Err(errno) => {
                 worker.voice.fail(dir, b"", "list", errno);
@@ -167,7 +168,7 @@ impl<'a> Job for Scanning<'a> {
             path.truncate(base);
             path.extend_from_slice(name.to_bytes());
             result = if self.looks() {
-                self.entry(worker, dir, fd, name, &path)
+                self.entry(worker, dir, end, name, &path)
             } else {
                 worker.scan.names_only += 1;
                 worker.voice.check().map(|()| self.count_name(worker, &path, item.kind))
@@ -178,6 +179,11 @@ impl<'a> Job for Scanning<'a> {
         }
         worker.listing = listing;
         result.map(|()| more)
+    }
+
+    fn asks(&self, bits: u8) -> Option<u8> {
+        let _ = bits;
+        Some(LIST)
     }
 
     fn finish(&self, _: &mut Scanner<'a>, _: &Arc<Dir>, _: &Pair) -> Result<(), Error> {
@@ -200,10 +206,10 @@ impl<'a> Job for Scanning<'a> {
 }
 
 impl<'a> Scanning<'a> {
-    fn directory(&self, worker: &mut Scanner<'a>, dir: &Dir, fd: BorrowedFd<'_>, meta: &Meta) {
+    fn directory(&self, worker: &mut Scanner<'a>, dir: &Dir, end: End<'_>, meta: &Meta) {
         let path = dir.path();
         let xattrs = if self.options.xattrs {
-            xattr::read(Target::Fd(fd), &mut worker.scratch).unwrap_or_else(|errno| {
+            end.own_xattrs(&mut worker.scratch).unwrap_or_else(|errno| {
                 worker.voice.fail(dir, b"", "list the attributes of", errno);
                 Xattrs::new()
             })
@@ -215,18 +221,12 @@ impl<'a> Scanning<'a> {
         worker.sum.add(&self.fields.record(&path, meta, None, &xattrs, None));
     }
 
-    fn entry(
-        &self,
-        worker: &mut Scanner<'a>,
-        dir: &Dir,
-        fd: BorrowedFd<'_>,
-        name: &CStr,
-        path: &[u8],
-    ) -> Result<(), Error> {
+    fn entry(&self, worker: &mut Scanner<'a>, dir: &Dir, end: End<'_>, name: &CStr, path: &[u8]) -> Result<(), Error> {
         worker.voice.check()?;
-        let looked = sys::stat_at(fd, name)
+        let looked = end
+            .stat(name)
             .map_err(|errno| ("stat", errno))
-            .and_then(|meta| Ok((meta, look(fd, name, meta.kind, self.options.xattrs, &mut worker.scratch)?)));
+            .and_then(|meta| Ok((meta, look(end, name, meta.kind, self.options.xattrs, &mut worker.scratch)?)));
         let (meta, more) = match looked {
             Ok(both) => both,
             Err((op, errno)) => {
@@ -237,7 +237,7 @@ impl<'a> Scanning<'a> {
         self.count(worker, path, &meta, &more.xattrs);
         let mut content = None;
         if meta.kind == Kind::File && self.options.content {
-            match worker.reader.digest(fd, name, &mut worker.voice) {
+            match worker.reader.digest(end, name, &mut worker.voice) {
                 Ok(digest) => content = Some(digest),
                 Err(Unread::Stop(error)) => return Err(error),
                 Err(Unread::Left(errno) | Unread::Right(errno)) => {

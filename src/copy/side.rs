@@ -11,11 +11,12 @@ use rustix::io::Errno;
 use super::Work;
 use super::data::fill;
 use super::dir::Dir;
+use super::end::End;
 use super::error::{EntryError, Error};
 use super::meter::Meter;
 use super::report::NAMED;
-use super::sys::xattr::{self, Xattrs};
-use super::sys::{self, Kind, Meta, Target};
+use super::sys::xattr::Xattrs;
+use super::sys::{self, Kind, Meta};
 use super::trouble::say;
 use crate::progress::Event;
 
@@ -32,18 +33,18 @@ pub(super) struct More {
 
 /// Reads what is known of an entry beside its metadata.
 pub(super) fn look(
-    dir: BorrowedFd<'_>,
+    dir: End<'_>,
     name: &CStr,
     kind: Kind,
     xattrs: bool,
     scratch: &mut Vec<u8>,
 ) -> Result<More, (&'static str, Errno)> {
     let target = match kind {
-        Kind::Link => Some(sys::read_link(dir, name).map_err(|errno| ("read the link", errno))?),
+        Kind::Link => Some(dir.read_link(name).map_err(|errno| ("read the link", errno))?),
         _ => None,
     };
     let xattrs = match xattrs {
-        true => xattr::read(Target::Name(dir, name), scratch).map_err(|errno| ("list the attributes of", errno))?,
+        true => dir.xattrs(name, scratch).map_err(|errno| ("list the attributes of", errno))?,
         false => Xattrs::new(),
     };
     Ok(More { target, xattrs })
@@ -136,14 +137,17 @@ pub(super) enum Unread {
 
 impl Reader {
     /// The digest of a file's content. Zero-filled parts count like any others.
-    pub(super) fn digest(
-        &mut self,
-        dir: BorrowedFd<'_>,
-        name: &CStr,
-        voice: &mut Voice<'_>,
-    ) -> Result<[u8; 32], Unread> {
+    pub(super) fn digest(&mut self, dir: End<'_>, name: &CStr, voice: &mut Voice<'_>) -> Result<[u8; 32], Unread> {
+        let fd = match dir {
+            End::Here(dir) => sys::open_read(dir, name).map_err(Unread::Left)?,
+            End::Far(folder) => {
+                let whole = folder.ask_digest(name, (0, u64::MAX)).and_then(|asked| folder.digest(asked));
+                let (digest, length) = whole.map_err(Unread::Left)?;
+                voice.advance(0, length);
+                return Ok(digest);
+            }
+        };
         self.first.resize(BUFFER, 0);
-        let fd = sys::open_read(dir, name).map_err(Unread::Left)?;
         let mut hasher = blake3::Hasher::new();
         let mut at = 0;
         loop {
@@ -162,15 +166,28 @@ impl Reader {
     /// byte is. As long as the bytes are equal, one digest stands for both.
     pub(super) fn both(
         &mut self,
-        left: BorrowedFd<'_>,
+        left: End<'_>,
         right: BorrowedFd<'_>,
         name: &CStr,
         voice: &mut Voice<'_>,
     ) -> Result<([u8; 32], [u8; 32], u64), Unread> {
-        self.first.resize(BUFFER, 0);
-        self.second.resize(BUFFER, 0);
+        let left = match left {
+            End::Here(left) => left,
+            End::Far(folder) => {
+                // Both ends read at once, each its own.
+                let asked = folder.ask_digest(name, (0, u64::MAX)).map_err(Unread::Left)?;
+                let two = match self.digest(End::Here(right), name, voice) {
+                    Err(Unread::Left(errno)) => return Err(Unread::Right(errno)),
+                    other => other?,
+                };
+                let (one, length) = folder.digest(asked).map_err(Unread::Left)?;
+                return Ok((one, two, length));
+            }
+        };
         let one = sys::open_read(left, name).map_err(Unread::Left)?;
         let two = sys::open_read(right, name).map_err(Unread::Right)?;
+        self.first.resize(BUFFER, 0);
+        self.second.resize(BUFFER, 0);
         let mut hasher = blake3::Hasher::new();
         let mut other: Option<blake3::Hasher> = None;
         let mut at = 0;

@@ -11,6 +11,7 @@ use super::batch::{Intent, Looked};
 use super::children::Children;
 use super::copying::{Cursor, Right, Stage};
 use super::dir::{Dir, Pair};
+use super::end::End;
 use super::entry::{Batch, Here, Inherits, NoTemps};
 use super::error::Error;
 use super::hand::Hand;
@@ -56,7 +57,7 @@ impl Shared {
     }
 
     /// Its two sides. A directory without a source has no batches.
-    fn sides(&self) -> Option<(BorrowedFd<'_>, Option<BorrowedFd<'_>>)> {
+    fn sides(&self) -> Option<(End<'_>, Option<BorrowedFd<'_>>)> {
         Some((self.pair.left()?, self.pair.right()))
     }
 }
@@ -107,7 +108,7 @@ impl Hand<'_> {
             Part::Make { items, intent, records, inherits, no_temps } => {
                 let (dir, path, no_temps) = (&shared.dir, &intent.path, *no_temps);
                 let here = Here { dir, left, right, path, records, inherits, no_temps };
-                self.make_all(&here, &shared.names, &items[piece], &mut did.batch, &mut did.found)
+                self.make_all(&here, &shared.names, (items, piece), &mut did.batch, &mut did.found)
             }
         };
         let mut done = shared.done();

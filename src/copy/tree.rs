@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -20,17 +20,20 @@ use super::copying::Copying;
 use super::decide::Rules;
 use super::deleting::Deleting;
 use super::dir::{Budget, Dir, IMAGED, NEW, Pair};
+use super::end::End;
 use super::entry::Batch;
+use super::far::words::{CONTENT, NAMES};
 use super::hand::absorb;
-use super::identity::{self, open_root};
+use super::identity::{self, RootId, open_root};
 use super::ledger::Ledger;
 use super::links::Links;
 use super::options::{Foreign, Loss, Options};
+use super::origin::Origin;
 use super::recall::{Recall, Root};
 use super::report::{Effort, Report};
 use super::sys::{self, Meta};
 use super::writeback::Writeback;
-use super::{Error, Work, check_pair, pool};
+use super::{Error, Work, check_pair, far, pool};
 use crate::progress::Event;
 use crate::units::{Stamp, path_text};
 
@@ -39,6 +42,8 @@ const BIG_FILE: u64 = 64 << 20;
 
 /// Everything a pass has and its workers share.
 pub(super) struct Pass<'a> {
+    /// The source, if it is at another place.
+    pub far: Option<&'a far::Source>,
     pub options: &'a Options,
     pub work: &'a Work<'a>,
     pub rules: Rules,
@@ -82,18 +87,34 @@ pub(super) struct Pass<'a> {
 /// [`Error::Checkpoint`], [`Error::BadRecord`], [`Error::Cancelled`], [`Error::Io`]. Before the first deletion:
 /// [`Error::TooManyDeletes`], [`Error::RootChanged`]. At the end: [`Error::CountMismatch`].
 pub fn tree(src: &Path, dst: &Path, options: &Options, work: &Work) -> Result<Report, Error> {
-    let began = Instant::now();
     check_pair(src, dst)?;
-    let (src_path, dst_path) = (src.as_os_str().as_bytes(), dst.as_os_str().as_bytes());
-    let left_fd = open_root(src)?;
-    claim::check(&left_fd, src_path, &options.exclude)?;
+    let fd = open_root(src)?;
+    claim::check(&fd, src.as_os_str().as_bytes(), &options.exclude)?;
+    pass(&Origin::Here { path: src, fd }, dst, options, work)
+}
+
+/// As [`tree()`], from a source at another place.
+///
+/// # Errors
+/// As [`tree()`], and [`Error::Apart`]: the other end cannot be spoken with any more, what was copied stays.
+pub fn tree_from(src: &far::Source, dst: &Path, options: &Options, work: &Work) -> Result<Report, Error> {
+    // On one machine, and where the path means the same, the one may lie in the other.
+    if src.is_here() && identity::root_id(src.path()).is_ok_and(|id| id == *src.root_id()) {
+        check_pair(src.path(), dst)?;
+    }
+    pass(&Origin::Far(src), dst, options, work).map_err(|error| src.or_lost(error))
+}
+
+fn pass(src: &Origin<'_>, dst: &Path, options: &Options, work: &Work) -> Result<Report, Error> {
+    let began = Instant::now();
+    let dst_path = dst.as_os_str().as_bytes();
     let found = match open_root(dst) {
         Ok(fd) => Some(fd),
         Err(Error::NotFound { .. }) => None,
         Err(error) => return Err(error),
     };
     if let Some((left, right)) = &options.expect {
-        identity::check(src, &left_fd, left)?;
+        src.check(left)?;
         match &found {
             Some(fd) => identity::check(dst, fd, right)?,
             None => return Err(Error::NotFound { path: path_text(dst_path) }),
@@ -108,24 +129,28 @@ pub fn tree(src: &Path, dst: &Path, options: &Options, work: &Work) -> Result<Re
         other => other,
     };
     let meta = |fd: &OwnedFd, path: &[u8]| sys::stat_fd(fd).map_err(Error::io("stat", path));
-    let left_root = meta(&left_fd, src_path)?;
+    let left_root = src.meta()?;
     let right_root = right_fd.as_ref().map(|fd| meta(fd, dst_path)).transpose()?;
     let backup = match (&options.foreign, &right_root) {
         (Foreign::Backup(path), Some(root)) => Backup::open(path, root.dev, options.dry_run)?,
         _ => None,
     };
     let ledger = Ledger::new(work.checkpoint);
-    let recall = match (&right_fd, &right_root) {
-        (Some(fd), Some(meta)) if !ledger.keeps => {
+    let recall = match (&right_fd, &right_root, src) {
+        (Some(fd), Some(meta), Origin::Here { path, fd: left_fd }) if !ledger.keeps => {
             let right = Root { path: dst, fd, meta };
-            Recall::open([Root { path: src, fd: &left_fd, meta: &left_root }, right], options, work)
+            Recall::open([Root { path, fd: left_fd, meta: &left_root }, right], options, work)
         }
         _ => None,
     };
     let rules = Rules::of(options);
     let creator = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let clone = |fd: &OwnedFd| rustix::io::dup(fd).map_err(Error::io("open", dst_path));
+    if right_root.is_some_and(|right| right.id() == left_root.id()) {
+        return Err(Error::SameDirectory { src: src.text(), dst: path_text(dst_path) });
+    }
     let pass = Pass {
+        far: src.far(),
         options,
         work,
         rules,
@@ -149,27 +174,27 @@ pub fn tree(src: &Path, dst: &Path, options: &Options, work: &Work) -> Result<Re
     };
     if !options.accept.contains(&Loss::EmptySource)
         && let Some(right) = &right_fd
-        && is_bare(&left_fd, src_path, &options.exclude)?
-        && !is_bare(right, dst_path, &options.exclude)?
+        && is_bare(src.open(NAMES)?.lend(), src.path(), &options.exclude)?
+        && !is_bare(End::Here(right.as_fd()), dst_path, &options.exclude)?
     {
-        return Err(Error::EmptySource { src: path_text(src_path), dst: path_text(dst_path) });
+        return Err(Error::EmptySource { src: src.text(), dst: path_text(dst_path) });
     }
-    let held = pass.held(&left_fd, src, dst)?;
+    let held = pass.held(src, dst)?;
 
     if !options.dry_run {
         pass.ledger.begin()?;
     }
     work.progress.event(Event::Phase("copy"));
-    let budget = Budget::of_process();
-    let root = |flags| -> Result<Arc<Dir>, Error> {
+    let budget = src.budget();
+    let root = |flags, asked| -> Result<Arc<Dir>, Error> {
         // Opened anew, not duplicated: duplicates share the place in the listing.
         let open = |fd: &OwnedFd, path: &[u8]| sys::open_dir(fd, c".").map_err(Error::io("open", path));
         let right = pass.right_fd.as_ref().map(|fd| open(fd, dst_path)).transpose()?;
-        let pair = Pair::new(Some(open(&left_fd, src_path)?), right, &budget);
+        let pair = Pair::new(Some(src.open(asked)?), right, &budget);
         Ok(Dir::new(None, c"".into(), (Some(pass.left_root), pass.right_root), pair, flags))
     };
     pass.lock().0.listed.dirs = 1;
-    let first = root(if is_new { NEW | IMAGED } else { 0 })?;
+    let first = root(if is_new { NEW | IMAGED } else { 0 }, if is_new && !options.dry_run { CONTENT } else { 0 })?;
     let effort = pass.copying(first, &budget)?;
 
     let would = pass.lock().0.deleted;
@@ -185,10 +210,10 @@ pub fn tree(src: &Path, dst: &Path, options: &Options, work: &Work) -> Result<Re
         }
         // Nothing is deleted unless both roots are what they were, held and by path: a source that was unmounted
         // meanwhile looks empty.
-        held.check(&left_fd, pass.right_fd.as_ref())?;
+        held.check(pass.right_fd.as_ref())?;
         work.progress.event(Event::Phase("delete"));
         pass.lock().0.deleted = 0;
-        pool::run(&Deleting(&pass), root(0)?, &budget, work, options.jobs, &pass.done)?;
+        pool::run(&Deleting(&pass), root(0, NAMES)?, &budget, work, options.jobs, &pass.done)?;
     }
     let made = Instant::now();
     if let (Some(fd), false) = (&pass.right_fd, options.dry_run) {
@@ -215,14 +240,14 @@ pub fn tree(src: &Path, dst: &Path, options: &Options, work: &Work) -> Result<Re
 
 /// The roots as they were when the pass began.
 struct Held<'a> {
-    roots: [(&'a Path, identity::RootId); 2],
+    src: (&'a Origin<'a>, RootId),
+    dst: (&'a Path, RootId),
 }
 
 impl Held<'_> {
-    fn check(&self, left: &OwnedFd, right: Option<&OwnedFd>) -> Result<(), Error> {
-        let [(src, left_id), (dst, right_id)] = &self.roots;
-        identity::check(src, left, left_id)?;
-        right.map_or(Ok(()), |right| identity::check(dst, right, right_id))
+    fn check(&self, right: Option<&OwnedFd>) -> Result<(), Error> {
+        self.src.0.check(&self.src.1)?;
+        right.map_or(Ok(()), |right| identity::check(self.dst.0, right, &self.dst.1))
     }
 }
 
@@ -311,12 +336,11 @@ impl Pass<'_> {
         absorb(&mut total.0, hand.tally);
     }
 
-    fn held<'p>(&self, left: &OwnedFd, src: &'p Path, dst: &'p Path) -> Result<Held<'p>, Error> {
-        let id =
-            |fd: &OwnedFd, path: &Path| identity::of_fd(fd).map_err(Error::io("stat", path.as_os_str().as_bytes()));
-        let left = id(left, src)?;
+    fn held<'p>(&self, src: &'p Origin<'p>, dst: &'p Path) -> Result<Held<'p>, Error> {
+        let left = src.id()?;
+        let id = |fd: &OwnedFd| identity::of_fd(fd).map_err(Error::io("stat", &self.dst_path));
         // A dry run without a destination deletes nothing, and so never looks at its identity.
-        let right = self.right_fd.as_ref().map_or_else(|| Ok(left.clone()), |fd| id(fd, dst))?;
-        Ok(Held { roots: [(src, left), (dst, right)] })
+        let right = self.right_fd.as_ref().map_or_else(|| Ok(left.clone()), id)?;
+        Ok(Held { src: (src, left), dst: (dst, right) })
     }
 }

@@ -37,6 +37,8 @@ impl Trouble {
 impl From<Fault> for Trouble {
     fn from(fault: Fault) -> Self {
         match fault {
+            // What is at another place is opened when it is read.
+            Fault::Read(Errno::NOENT) => Self::Vanished,
             Fault::Read(errno) => Self::Source("read", errno),
             Fault::Write(errno) => Self::Dest("write", errno),
             Fault::Shrank => Self::Refused("read", "it became shorter while it was read".into()),

@@ -15,15 +15,17 @@ use rustix::io::Errno;
 use super::apply::{Known, Setter};
 use super::data::Mover;
 use super::decide::Rules;
+use super::end::EndDir;
 use super::error::EntryError;
+use super::far::words::LIST;
 use super::identity::{self, RootId, open_root};
 use super::ledger::{self, BACKUP, IMAGE, INTENT, Image, Ledger, MADE, Made, REPLACING};
-use super::listing::{Buffer, Listing};
+use super::listing::Buffer;
 use super::names::{join, split, walk};
 use super::report::{NAMED, Undone};
 use super::sys::{self, Kind, Meta, Target};
 use super::trouble::{Trouble, say};
-use super::{Error, Work, names};
+use super::{Error, Work, far};
 use crate::progress::Event;
 
 /// Removes from `dst` what the run made and nobody changed since, brings back what it moved to `backup` and the
@@ -40,20 +42,50 @@ pub fn undo(
     expect: Option<&RootId>,
     work: &Work,
 ) -> Result<Undone, Error> {
+    let source = optional(Some(src))?.map(EndDir::Here);
+    undone(source, dst, backup, expect, work)
+}
+
+/// As [`undo()`], with a source at another place, if it can be reached.
+///
+/// # Errors
+/// As [`undo()`], and [`Error::Apart`].
+pub fn undo_from(
+    src: Option<&far::Source>,
+    dst: &Path,
+    backup: Option<&Path>,
+    expect: Option<&RootId>,
+    work: &Work,
+) -> Result<Undone, Error> {
+    let source = src.map(|source| source.root(LIST)).transpose()?;
+    undone(source, dst, backup, expect, work)
+}
+
+/// A directory that need not be there.
+fn optional(path: Option<&Path>) -> Result<Option<OwnedFd>, Error> {
+    match path.map(open_root) {
+        None | Some(Err(Error::NotFound { .. } | Error::NotDirectory { .. })) => Ok(None),
+        Some(other) => other.map(Some),
+    }
+}
+
+fn undone(
+    source: Option<EndDir>,
+    dst: &Path,
+    backup: Option<&Path>,
+    expect: Option<&RootId>,
+    work: &Work,
+) -> Result<Undone, Error> {
     let path = dst.as_os_str().as_bytes();
     let root = open_root(dst)?;
     if let Some(expect) = expect {
         identity::check(dst, &root, expect)?;
     }
     let meta = sys::stat_fd(&root).map_err(Error::io("stat", path))?;
-    let optional = |path: Option<&Path>| match path.map(open_root) {
-        None | Some(Err(Error::NotFound { .. } | Error::NotDirectory { .. })) => Ok(None),
-        Some(other) => other.map(Some),
-    };
     let mut undoing = Undoing {
         work,
         ledger: Ledger::new(work.checkpoint),
-        source: optional(Some(src))?,
+        source,
         backup: optional(backup)?,
         root,
         dev: meta.dev,
@@ -89,10 +121,10 @@ pub(super) struct Undoing<'a> {
     pub(super) ledger: Ledger<'a>,
     pub(super) root: OwnedFd,
     pub(super) dev: u64,
-    source: Option<OwnedFd>,
+    pub(super) source: Option<EndDir>,
     pub(super) backup: Option<OwnedFd>,
     /// The directory last worked in, and its descriptor if it exists.
-    at: Option<(Vec<u8>, Option<OwnedFd>)>,
+    pub(super) at: Option<(Vec<u8>, Option<OwnedFd>)>,
     /// Names in it that stay.
     left: HashSet<Vec<u8>>,
     /// Paths whose former entry is neither in its place nor in the backup directory: what the run made there stays.
@@ -101,7 +133,7 @@ pub(super) struct Undoing<'a> {
     pub(super) counted: HashSet<Vec<u8>>,
     /// Directories the run made that were not empty.
     pub(super) held: HashSet<Vec<u8>>,
-    report: Undone,
+    pub(super) report: Undone,
     mover: Mover,
     pub(super) buffer: Buffer,
     scratch: Vec<u8>,
@@ -178,39 +210,8 @@ impl Undoing<'_> {
     }
 
     /// The source's directory of the same path.
-    pub(super) fn source_dir(&self, dir: &[u8]) -> Option<OwnedFd> {
-        self.source.as_ref().and_then(|root| walk(root, dir).ok().flatten())
-    }
-
-    /// Removes temporary files. One that the source has under the same name is no temporary file.
-    fn sweep(&mut self, dir: &[u8]) {
-        let Some(source) = &self.source else { return };
-        let Some(fd) = self.at.as_ref().and_then(|(_, fd)| fd.as_ref()) else { return };
-        let mut temps: Vec<CString> = Vec::new();
-        let mut listing = Listing::default();
-        let mut keep = |name: &CStr, kind| {
-            if kind != Kind::Dir && names::is_temp(name.to_bytes()) {
-                temps.push(name.to_owned());
-            }
-            false
-        };
-        let listed = listing.read(fd.as_fd(), &mut self.buffer, &mut keep);
-        let from = walk(source, dir).ok().flatten();
-        let mut failed = listed.err().map(|errno| (dir.to_vec(), "list", errno));
-        for name in temps {
-            let known = from.as_ref().is_some_and(|from| !matches!(sys::find_at(from, &name), Ok(None)));
-            if known {
-                continue;
-            }
-            match sys::unlink(fd, &name) {
-                Ok(()) => self.report.removed += 1,
-                Err(Errno::NOENT) => {}
-                Err(errno) => failed = Some((join(dir, name.to_bytes()), "remove", errno)),
-            }
-        }
-        if let Some((path, op, errno)) = failed {
-            self.fail(path, op, errno);
-        }
+    pub(super) fn source_dir(&self, dir: &[u8]) -> Option<EndDir> {
+        self.source.as_ref().and_then(|root| root.lend().walk(dir).ok().flatten())
     }
 
     /// Nothing may be removed for a former entry that cannot be brought back.
@@ -289,7 +290,7 @@ impl Undoing<'_> {
             }
             if meta.kind == Kind::Dir {
                 // A directory where the source has something else was there before the run.
-                let source = self.source_dir(dir).and_then(|from| sys::find_at(&from, &name).ok().flatten());
+                let source = self.source_dir(dir).and_then(|from| from.lend().find(&name).ok().flatten());
                 if source.is_none_or(|source| source.kind == Kind::Dir) {
                     self.remove_dir(&name, path);
                 }
@@ -311,7 +312,7 @@ impl Undoing<'_> {
         }
         let source = self.source_dir(dir);
         Ok(match (&source, self.at.as_ref().and_then(|(_, fd)| fd.as_ref())) {
-            (Some(from), Some(to)) => super::remnant::is_remnant(&mut self.mover, from.as_fd(), to.as_fd(), name, meta),
+            (Some(from), Some(to)) => super::remnant::is_remnant(&mut self.mover, from.lend(), to.as_fd(), name, meta),
             _ => false,
         })
     }

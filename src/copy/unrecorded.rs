@@ -92,7 +92,7 @@ impl Undoing<'_> {
     /// Whether the source has it under the same name.
     fn is_of_source(&self, dir: &[u8], name: &[u8], meta: &Meta) -> bool {
         let Ok(name) = std::ffi::CString::new(name) else { return false };
-        let found = self.source_dir(dir).and_then(|from| sys::find_at(&from, &name).ok().flatten());
+        let found = self.source_dir(dir).and_then(|from| from.lend().find(&name).ok().flatten());
         found.is_some_and(|source| {
             source.kind == meta.kind
                 && (meta.kind != Kind::File || (source.size, source.mtime) == (meta.size, meta.mtime))

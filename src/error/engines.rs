@@ -4,7 +4,7 @@ use rustix::io::Errno;
 
 use super::{Error, Exit, Kind};
 use crate::cancel::{Cancelled, Reason};
-use crate::copy::{self, options::Loss, report::Shortfall};
+use crate::copy::{self, error::Apart, options::Loss, report::Shortfall};
 use crate::host;
 use crate::progress::CheckpointError;
 use crate::units::{ParseError, show_count};
@@ -98,6 +98,13 @@ impl From<copy::Error> for Error {
             }
             E::BadRecord { .. } => Self::new(Kind::Internal, message)
                 .hint("the state of this run was changed by another program; start a new run"),
+            E::Apart(Apart::Cut(_)) => Self::new(Kind::Unreachable, message)
+                .hint("what was copied stays: run again, and only the rest is sent"),
+            E::Apart(Apart::Corrupt(_)) => Self::new(Kind::Io, message)
+                .hint("nothing more of it was believed; look at both machines and at what connects them"),
+            E::Apart(Apart::Refused(_)) => {
+                Self::new(Kind::Unsupported, message).hint("use the same version of decamp at both ends")
+            }
             E::CountMismatch { .. } => Self::new(Kind::Internal, message)
                 .hint("compare both sides before you rely on this copy, and report the defect"),
         }
@@ -275,6 +282,9 @@ mod tests {
             (E::BackupElsewhere { backup: path() }, Kind::Invalid, 2, &["/srv/a", "--backup-dir"]),
             (E::BadPattern { pattern: "[".into(), reason: "no end" }, Kind::Invalid, 2, &["`[`", "no end", "rsync"]),
             (E::BadRecord { what: "moves" }, Kind::Internal, 1, &["moves", "new run"]),
+            (E::Apart(Apart::Cut("cut".into())), Kind::Unreachable, 1, &["reached", "cut", "run again"]),
+            (E::Apart(Apart::Corrupt("odd".into())), Kind::Io, 1, &["trusted", "odd", "both machines"]),
+            (E::Apart(Apart::Refused("no".into())), Kind::Unsupported, 2, &["refuses", "no", "same version"]),
             (E::CountMismatch { listed: 5, accounted: 4 }, Kind::Internal, 1, &["5", "4", "compare both sides"]),
         ];
         for (error, kind, code, words) in cases {

@@ -100,6 +100,24 @@ impl From<ssh::Error> for Error {
     }
 }
 
+impl From<ssh::NoAgent> for Error {
+    fn from(error: ssh::NoAgent) -> Self {
+        let message = error.to_string();
+        match error {
+            ssh::NoAgent::Host(error) => error.into(),
+            ssh::NoAgent::Silent { said, broken, .. } => {
+                let broken = Self::from(broken);
+                let mut made = Self::new(broken.kind, format!("{message}: {}", broken.message));
+                made.hints = broken.hints;
+                if !said.is_empty() {
+                    made = made.because(told(&said));
+                }
+                made
+            }
+        }
+    }
+}
+
 fn shown(fingerprint: Option<String>) -> String {
     fingerprint.unwrap_or_else(|| "a key that is not told".into())
 }

@@ -246,6 +246,8 @@ mod tests {
             ("copy::shortfalls", r#"copy::shortfalls(tmp + "/a", tmp + "/b")"#),
             ("copy::roots", r#"copy::roots(tmp + "/a", tmp + "/b")"#),
             ("host.exec", r#"host::local().exec(["true"], #{ read_only: true })"#),
+            ("host.stat", r#"host::local().stat(tmp + "/a")"#),
+            ("host.statfs", "host::local().statfs(tmp)"),
             ("host::keypair", r#"step("x", || host::keypair(tmp + "/key"))"#),
             // Of a real host: see tests/ssh/script.rs.
             ("host.authorize_key", "#{ line: (), added: (), made: () }"),

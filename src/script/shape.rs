@@ -419,7 +419,7 @@ mod tests {
             (_, Type::List(_)) => "[\"true\"]".to_owned(),
             (_, Type::Closure(0)) => "|| 1".to_owned(),
             (_, Type::Closure(_)) => "|x| 1".to_owned(),
-            (_, Type::Text) => "\"x\"".to_owned(),
+            (_, Type::Text | Type::Either(_)) => "\"x\"".to_owned(),
             (_, Type::Map) => "#{}".to_owned(),
             _ => "1".to_owned(),
         }

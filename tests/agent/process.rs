@@ -19,9 +19,9 @@ use super::file::installed;
 use crate::support::skip::needs_root;
 
 /// An agent that runs, in a directory of its own.
-struct Agent {
-    home: tempfile::TempDir,
-    child: Child,
+pub(super) struct Agent {
+    pub(super) home: tempfile::TempDir,
+    pub(super) child: Child,
 }
 
 /// The place of an agent: its directory, closed to others, with its file.
@@ -39,7 +39,7 @@ fn start(mut command: Command, home: tempfile::TempDir) -> Agent {
 }
 
 impl Agent {
-    fn new(options: &[&str]) -> Self {
+    pub(super) fn new(options: &[&str]) -> Self {
         let (home, own) = place();
         let mut command = Command::new(own.join("agent"));
         command.arg("serve").arg("--dir").arg(&own).args(options);
@@ -50,7 +50,16 @@ impl Agent {
         self.home.path().join("own")
     }
 
-    fn client(&mut self, silent: u64) -> Result<Client, Broken> {
+    pub(super) fn client(&mut self, silent: u64) -> Result<Client, Broken> {
+        self.client_over(silent, |to| to)
+    }
+
+    /// The same with something between this side and the agent.
+    pub(super) fn client_over(
+        &mut self,
+        silent: u64,
+        over: impl FnOnce(Box<dyn Write + Send>) -> Box<dyn Write + Send>,
+    ) -> Result<Client, Broken> {
         let pid = Pid::from_child(&self.child);
         let options = Options {
             silent: Duration::from_millis(silent),
@@ -61,11 +70,11 @@ impl Agent {
             ..Options::default()
         };
         let (from, to) = (self.child.stdout.take().unwrap(), self.child.stdin.take().unwrap());
-        Client::connect(Box::new(from), Box::new(to), None, options)
+        Client::connect(Box::new(from), over(Box::new(to)), None, options)
     }
 
     /// Its exit code, within a while.
-    fn ended(&mut self) -> Option<i32> {
+    pub(super) fn ended(&mut self) -> Option<i32> {
         let end = Instant::now() + Duration::from_secs(60);
         while Instant::now() < end {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -295,7 +304,7 @@ impl Read for Meter {
 }
 
 /// Another process that joins, and how much came through it.
-fn join(agent: &Agent, client: &Client, ticket: &Ticket) -> Result<(Child, Arc<AtomicU64>), Broken> {
+pub(super) fn join(agent: &Agent, client: &Client, ticket: &Ticket) -> Result<(Child, Arc<AtomicU64>), Broken> {
     let mut child = Command::new(agent.own().join("agent"))
         .arg("join")
         .arg(OsStr::from_bytes(&ticket.socket))

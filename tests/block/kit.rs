@@ -20,26 +20,26 @@ use decamp::wire::{Broken, Inbox, Line, Outbox};
 use crate::support::rng::Rng;
 use crate::support::skip::{needs_root, skipped};
 
-pub(super) const MIB: u64 = 1 << 20;
-pub(super) const GRAIN: usize = 64 << 10;
+pub(crate) const MIB: u64 = 1 << 20;
+pub(crate) const GRAIN: usize = 64 << 10;
 /// Nothing in these tests takes as long.
 const LIMIT: Duration = Duration::from_secs(100);
 
 /// Bytes of a test device: 64 MiB, or 1 GiB with `DECAMP_BIG=1`.
-pub(super) fn size() -> u64 {
+pub(crate) fn size() -> u64 {
     if std::env::var_os("DECAMP_BIG").is_some() { 1 << 30 } else { 64 * MIB }
 }
 
 /// A loop device over an image of its own; gone when dropped.
-pub(super) struct Disk {
+pub(crate) struct Disk {
     _home: tempfile::TempDir,
-    pub(super) image: PathBuf,
-    pub(super) path: PathBuf,
+    pub(crate) image: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl Disk {
     /// A device that holds zeros. `None`, and *skipped* said, where none can be made.
-    pub(super) fn new(bytes: u64) -> Option<Self> {
+    pub(crate) fn new(bytes: u64) -> Option<Self> {
         if !needs_root("a loop device") {
             return None;
         }
@@ -50,11 +50,11 @@ impl Disk {
         Some(Self { _home: home, image, path })
     }
 
-    pub(super) fn write(&self, at: u64, bytes: &[u8]) {
+    pub(crate) fn write(&self, at: u64, bytes: &[u8]) {
         write(&self.path, at, bytes);
     }
 
-    pub(super) fn holds(&self) -> Vec<u8> {
+    pub(crate) fn holds(&self) -> Vec<u8> {
         content(&self.path)
     }
 }
@@ -66,7 +66,7 @@ impl Drop for Disk {
 }
 
 /// Attaches a file to a free loop device.
-pub(super) fn attach(image: &Path, options: &[&str]) -> Option<PathBuf> {
+pub(crate) fn attach(image: &Path, options: &[&str]) -> Option<PathBuf> {
     let made = Command::new("losetup").args(options).args(["--find", "--show"]).arg(image).output();
     match made {
         Ok(made) if made.status.success() => Some(String::from_utf8(made.stdout).unwrap().trim().into()),
@@ -81,19 +81,19 @@ pub(super) fn attach(image: &Path, options: &[&str]) -> Option<PathBuf> {
     }
 }
 
-pub(super) fn detach(path: &Path) {
+pub(crate) fn detach(path: &Path) {
     Command::new("losetup").arg("-d").arg(path).status().ok();
 }
 
 /// Writes to a device or image, to the medium.
-pub(super) fn write(path: &Path, at: u64, bytes: &[u8]) {
+pub(crate) fn write(path: &Path, at: u64, bytes: &[u8]) {
     let file = File::options().write(true).open(path).unwrap();
     file.write_all_at(bytes, at).unwrap();
     file.sync_all().unwrap();
 }
 
 /// All that a device or image holds.
-pub(super) fn content(path: &Path) -> Vec<u8> {
+pub(crate) fn content(path: &Path) -> Vec<u8> {
     let mut file = File::open(path).unwrap();
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0)).unwrap();
@@ -102,7 +102,7 @@ pub(super) fn content(path: &Path) -> Vec<u8> {
 }
 
 /// 40 % zeros, 40 % text, 20 % noise, in pieces from a sector to some extents.
-pub(super) fn mixed(seed: u64, bytes: u64) -> Vec<u8> {
+pub(crate) fn mixed(seed: u64, bytes: u64) -> Vec<u8> {
     let mut rng = Rng::new(seed);
     let mut out = Vec::with_capacity(usize::try_from(bytes).unwrap());
     let len = usize::try_from(bytes).unwrap();
@@ -123,18 +123,18 @@ pub(super) fn mixed(seed: u64, bytes: u64) -> Vec<u8> {
 }
 
 /// Source and target of the same size; the source holds [`mixed`] content.
-pub(super) fn disks(seed: u64, bytes: u64) -> Option<(Disk, Disk, Vec<u8>)> {
+pub(crate) fn disks(seed: u64, bytes: u64) -> Option<(Disk, Disk, Vec<u8>)> {
     let (source, target) = (Disk::new(bytes)?, Disk::new(bytes)?);
     let held = mixed(seed, bytes);
     source.write(0, &held);
     Some((source, target, held))
 }
 
-pub(super) fn copy(source: &Path, target: &Path, options: &Options) -> Result<Report, Error> {
+pub(crate) fn copy(source: &Path, target: &Path, options: &Options) -> Result<Report, Error> {
     copy_with(Endpoint::local(source), Endpoint::local(target), options, &Forgetful)
 }
 
-pub(super) fn copy_with(
+pub(crate) fn copy_with(
     source: Endpoint,
     target: Endpoint,
     options: &Options,
@@ -147,7 +147,7 @@ pub(super) fn copy_with(
 
 /// Remembers in memory, as long as the test wants.
 #[derive(Default)]
-pub(super) struct Memory(Mutex<Rows>);
+pub(crate) struct Memory(Mutex<Rows>);
 
 /// Values by kind and key.
 type Rows = BTreeMap<(u8, Vec<u8>), Vec<u8>>;
@@ -187,7 +187,7 @@ impl Checkpoint for Memory {
 
 /// What crosses lines: counted, and cut when enough has.
 #[derive(Clone)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     /// Messages until every line breaks, in both directions.
     left: Arc<AtomicI64>,
     /// How often data of each extent arrived whole at the target.
@@ -197,35 +197,35 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { left: Arc::new(AtomicI64::new(i64::MAX)), arrived: Arc::default(), bytes: Arc::default() }
     }
 
     /// Breaks after so many messages from now on.
-    pub(super) fn cut_after(&self, messages: i64) {
+    pub(crate) fn cut_after(&self, messages: i64) {
         self.left.store(messages, Ordering::SeqCst);
     }
 
-    pub(super) fn mend(&self) {
+    pub(crate) fn mend(&self) {
         self.left.store(i64::MAX, Ordering::SeqCst);
     }
 
     /// How many messages may still pass.
-    pub(super) fn left(&self) -> i64 {
+    pub(crate) fn left(&self) -> i64 {
         self.left.load(Ordering::SeqCst)
     }
 
     /// Extents whose data arrived more than once, and how often too often.
-    pub(super) fn again(&self) -> u32 {
+    pub(crate) fn again(&self) -> u32 {
         self.arrived.lock().unwrap().values().map(|count| count - 1).sum()
     }
 
     /// Extents whose data arrived.
-    pub(super) fn arrived(&self) -> usize {
+    pub(crate) fn arrived(&self) -> usize {
         self.arrived.lock().unwrap().len()
     }
 
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         u64::try_from(self.bytes.load(Ordering::SeqCst)).unwrap()
     }
 
@@ -317,26 +317,26 @@ impl Inbox for WatchedIn {
 
 /// Ends that are served by threads of their own, as the far side serves them.
 #[derive(Default)]
-pub(super) struct Far {
+pub(crate) struct Far {
     threads: Vec<JoinHandle<Result<(), Broken>>>,
 }
 
 impl Far {
     /// Source and target behind `lines` lines each.
-    pub(super) fn both(source: &Path, target: &Path, lines: usize, watch: &Watch) -> (Self, Endpoint, Endpoint) {
+    pub(crate) fn both(source: &Path, target: &Path, lines: usize, watch: &Watch) -> (Self, Endpoint, Endpoint) {
         let mut far = Self { threads: Vec::new() };
         let source = far.source(source, lines, watch);
         let target = far.target(target, lines, watch);
         (far, source, target)
     }
 
-    pub(super) fn only_target(target: &Path, lines: usize, watch: &Watch) -> (Self, Endpoint) {
+    pub(crate) fn only_target(target: &Path, lines: usize, watch: &Watch) -> (Self, Endpoint) {
         let mut far = Self { threads: Vec::new() };
         let target = far.target(target, lines, watch);
         (far, target)
     }
 
-    pub(super) fn only_source(source: &Path, lines: usize, watch: &Watch) -> (Self, Endpoint) {
+    pub(crate) fn only_source(source: &Path, lines: usize, watch: &Watch) -> (Self, Endpoint) {
         let mut far = Self { threads: Vec::new() };
         let source = far.source(source, lines, watch);
         (far, source)
@@ -355,14 +355,14 @@ impl Far {
     }
 
     /// Waits until the far side has gone; whether every part of it ended well.
-    pub(super) fn gone(self) -> bool {
+    pub(crate) fn gone(self) -> bool {
         let ended: Vec<_> = self.threads.into_iter().map(joined).collect();
         ended.iter().all(Result::is_ok)
     }
 }
 
 /// Waits for a thread that must end.
-pub(super) fn joined<T>(thread: JoinHandle<T>) -> T {
+pub(crate) fn joined<T>(thread: JoinHandle<T>) -> T {
     let end = Instant::now() + LIMIT;
     while !thread.is_finished() {
         assert!(Instant::now() < end, "the far side hangs");
@@ -372,13 +372,13 @@ pub(super) fn joined<T>(thread: JoinHandle<T>) -> T {
 }
 
 /// Runs a program that must succeed.
-pub(super) fn run(program: &str, arguments: &[&str], last: &Path) {
+pub(crate) fn run(program: &str, arguments: &[&str], last: &Path) {
     let output = Command::new(program).args(arguments).arg(last).output().unwrap();
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Feeds a program.
-pub(super) fn feed(program: &str, arguments: &[&str], input: &str) {
+pub(crate) fn feed(program: &str, arguments: &[&str], input: &str) {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
@@ -387,7 +387,7 @@ pub(super) fn feed(program: &str, arguments: &[&str], input: &str) {
 }
 
 /// Asserts that two devices or images hold the same over as much as the first has.
-pub(super) fn same(left: &Path, right: &Path) {
+pub(crate) fn same(left: &Path, right: &Path) {
     let (left_bytes, right_bytes) = (content(left), content(right));
     assert!(right_bytes.len() >= left_bytes.len());
     let differs = left_bytes.chunks(4096).zip(right_bytes.chunks(4096)).position(|(a, b)| a != b && a != &b[..a.len()]);
@@ -395,7 +395,7 @@ pub(super) fn same(left: &Path, right: &Path) {
 }
 
 /// Bytes an image takes up.
-pub(super) fn stored(path: &Path) -> u64 {
+pub(crate) fn stored(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     fs::metadata(path).unwrap().blocks() * 512
 }

@@ -2,9 +2,10 @@
 
 mod copying;
 mod damaged;
-mod kit;
+pub(crate) mod kit;
 mod lies;
 mod maps;
 mod passes;
+mod ranged;
 mod refusals;
 mod resume;

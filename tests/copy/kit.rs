@@ -12,18 +12,18 @@ use decamp::copy::{self, Error, Work};
 use decamp::progress::{Checkpoint, CheckpointError, Forgetful, Progress, Record, Silent, Visit};
 
 /// A source and a destination that vanish with the test.
-pub(super) struct Pair {
+pub(crate) struct Pair {
     pub base: tempfile::TempDir,
     pub src: PathBuf,
     pub dst: PathBuf,
 }
 
 impl Pair {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::in_dir(&std::env::temp_dir())
     }
 
-    pub(super) fn in_dir(dir: &Path) -> Self {
+    pub(crate) fn in_dir(dir: &Path) -> Self {
         let base = tempfile::tempdir_in(dir).unwrap();
         let (src, dst) = (base.path().join("src"), base.path().join("dst"));
         std::fs::create_dir(&src).unwrap();
@@ -31,15 +31,15 @@ impl Pair {
         Self { base, src, dst }
     }
 
-    pub(super) fn copy(&self, options: &Options) -> Result<Report, Error> {
+    pub(crate) fn copy(&self, options: &Options) -> Result<Report, Error> {
         self.copy_with(options, &Forgetful)
     }
 
-    pub(super) fn copy_with(&self, options: &Options, checkpoint: &dyn Checkpoint) -> Result<Report, Error> {
+    pub(crate) fn copy_with(&self, options: &Options, checkpoint: &dyn Checkpoint) -> Result<Report, Error> {
         self.copy_told(options, checkpoint, &Silent)
     }
 
-    pub(super) fn copy_told(
+    pub(crate) fn copy_told(
         &self,
         options: &Options,
         checkpoint: &dyn Checkpoint,
@@ -50,19 +50,19 @@ impl Pair {
     }
 
     /// Copies and expects that every entry arrived.
-    pub(super) fn copy_all(&self, options: &Options) -> Report {
+    pub(crate) fn copy_all(&self, options: &Options) -> Report {
         let report = self.copy(options).unwrap();
         assert_eq!((report.failed, &report.errors[..]), (0, &[][..]));
         report
     }
 
-    pub(super) fn undo(&self, backup: Option<&Path>, checkpoint: &dyn Checkpoint) -> Result<Undone, Error> {
+    pub(crate) fn undo(&self, backup: Option<&Path>, checkpoint: &dyn Checkpoint) -> Result<Undone, Error> {
         let cancel = Cancel::new();
         let work = Work { progress: &Silent, checkpoint, cancel: &cancel };
         copy::undo(&self.dst, &self.src, backup, None, &work)
     }
 
-    pub(super) fn assert_same(&self) {
+    pub(crate) fn assert_same(&self) {
         let found = compare(&self.src, &self.dst, &CompareOptions::default());
         assert_eq!(found.named, []);
         assert_eq!((found.differences, found.failed), (0, 0));
@@ -70,13 +70,13 @@ impl Pair {
     }
 }
 
-pub(super) fn compare(left: &Path, right: &Path, options: &CompareOptions) -> Comparison {
+pub(crate) fn compare(left: &Path, right: &Path, options: &CompareOptions) -> Comparison {
     let cancel = Cancel::new();
     let work = Work { progress: &Silent, checkpoint: &Forgetful, cancel: &cancel };
     copy::compare(left, right, options, &work).unwrap()
 }
 
-pub(super) fn scan(root: &Path) -> Scan {
+pub(crate) fn scan(root: &Path) -> Scan {
     let cancel = Cancel::new();
     let work = Work { progress: &Silent, checkpoint: &Forgetful, cancel: &cancel };
     let options = ScanOptions { content: true, xattrs: true, ..ScanOptions::default() };
@@ -84,19 +84,19 @@ pub(super) fn scan(root: &Path) -> Scan {
 }
 
 /// Everything about a tree that undo must bring back.
-pub(super) fn state(root: &Path) -> String {
+pub(crate) fn state(root: &Path) -> String {
     let list =
         sh(root, "find . -printf '%p %y %m %U:%G %T@ %s %n %l\\n' | sed -E 's/(d [0-9]+ [^ ]+ [^ ]+) .*/\\1/' | sort");
     format!("{list}{}", scan(root).digest)
 }
 
-pub(super) fn write(path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+pub(crate) fn write(path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
     let path = path.as_ref();
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, content).unwrap();
 }
 
-pub(super) fn deleting() -> Options {
+pub(crate) fn deleting() -> Options {
     Options { delete: true, max_delete: MaxDelete::Percent(100), ..Options::default() }
 }
 
@@ -105,7 +105,7 @@ type Records = BTreeMap<(u8, Vec<u8>), Vec<u8>>;
 
 /// A store in memory. It fails for good once its credit is used up: the process could as well have died.
 #[derive(Default)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     records: Mutex<Records>,
     credit: Option<AtomicI64>,
     /// What fails for want of credit is kept all the same: a death right after it.
@@ -114,20 +114,20 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn with_credit(&mut self, credit: i64) {
+    pub(crate) fn with_credit(&mut self, credit: i64) {
         self.credit = Some(AtomicI64::new(credit));
     }
 
-    pub(super) fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         self.credit = None;
     }
 
-    pub(super) fn count(&self, kind: u8) -> usize {
+    pub(crate) fn count(&self, kind: u8) -> usize {
         self.records.lock().unwrap().keys().filter(|(k, _)| *k == kind).count()
     }
 
     /// Loses every other record of a kind, as a store does that lost its end.
-    pub(super) fn forget_half(&self, kind: u8) {
+    pub(crate) fn forget_half(&self, kind: u8) {
         let mut nth = 0;
         self.records.lock().unwrap().retain(|(k, _), _| {
             nth += usize::from(*k == kind);
@@ -191,18 +191,18 @@ impl Checkpoint for Memory {
 }
 
 /// Runs a command that must succeed.
-pub(super) fn sh(dir: &Path, script: &str) -> String {
+pub(crate) fn sh(dir: &Path, script: &str) -> String {
     let out = std::process::Command::new("sh").arg("-euc").arg(script).current_dir(dir).output().unwrap();
     assert!(out.status.success(), "{script}: {}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout).unwrap()
 }
 
-pub(super) fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 /// A tree with one of everything.
-pub(super) fn furnish(root: &Path) {
+pub(crate) fn furnish(root: &Path) {
     write(root.join("plain"), "plain");
     write(root.join("dir/sub/file"), vec![7; 100_000]);
     write(root.join("dir/empty"), "");

@@ -1,7 +1,9 @@
 //! Hosts over SSH, against real servers.
 
+mod block;
 mod connect;
 mod exec;
+mod files;
 mod job;
 mod keys;
 mod place;

@@ -67,7 +67,7 @@ fn the_agent_runs_there() {
     let Some(server) = Sshd::start() else { return };
     for alias in ["peer", "bob-peer", "finn-peer"] {
         let host = Arc::new(host(&server, alias));
-        let agent = host.place_agent(None, &Cancel::new()).unwrap();
+        let agent = host.place_agent(&Place::default(), None, &Cancel::new()).unwrap();
         let mut channel = agent.start(&["--version"], &Cancel::new()).unwrap();
         let mut said = String::new();
         channel.stdout.take().unwrap().read_to_string(&mut said).unwrap();
@@ -81,10 +81,10 @@ fn a_program_goes_with_the_connection() {
     let host = Arc::new(host(&server, "ada-peer"));
     let program = placed(&host, &Place { dir: Some("/dev/shm".into()), memory: false }, None).unwrap();
     let dir = std::path::PathBuf::from(program.path().unwrap()).parent().unwrap().to_owned();
-    assert!(dir.exists() && dir.starts_with("/dev/shm"));
+    assert!(server.seen(&dir).exists() && dir.starts_with("/dev/shm"));
     let master = rustix::process::Pid::from_raw(host.master_pid().unwrap().cast_signed()).unwrap();
     rustix::process::kill_process(master, Signal::KILL).unwrap();
-    until("the program is gone", || !dir.exists());
+    until("the program is gone", || !server.seen(&dir).exists());
     assert!(
         matches!(program.start(&[], &Cancel::new()), Err(Error::Lost { .. } | Error::NoShell { .. }))
             || program.path().is_some()

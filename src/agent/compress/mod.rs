@@ -80,6 +80,14 @@ pub fn wrap(line: Line) -> Result<(Line, Arc<Tally>), Broken> {
     Ok((Line { outbox: Box::new(outbox), inbox: Box::new(inbox) }, tally))
 }
 
+/// Wraps all lines of a conversation.
+///
+/// # Errors
+/// As [`wrap`].
+pub fn all(lines: Vec<Line>) -> Result<Vec<Line>, Broken> {
+    lines.into_iter().map(|line| wrap(line).map(|(line, _)| line)).collect()
+}
+
 struct Compressing {
     to: Box<dyn Outbox>,
     with: Compressor<'static>,

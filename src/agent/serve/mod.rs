@@ -1,13 +1,15 @@
 //! The far side: what conversations can be held, and how they are begun and ended.
 //!
-//! A new sort of conversation is one row of [`ROOMS`] and one file beside this one.
+//! A new sort of conversation is one row of [`ROOMS`], and a file beside this one if it is no engine's.
 
 pub mod command;
 mod door;
 mod files;
+mod here;
 mod own;
 #[cfg(test)]
 pub(super) mod testing;
+mod tree;
 mod write;
 
 use std::collections::HashMap;
@@ -19,6 +21,7 @@ use std::time::{Duration, Instant};
 use super::link::{Accept, Channel, Far, Link, Options, Role, Tokens};
 use crate::cancel::{Cancel, Reason};
 use crate::wire::{Broken, Line, Take};
+pub use here::here;
 use own::Own;
 
 /// Holds one conversation, of one line or several; `args` is what the near side opened it with. Whatever it returns or
@@ -26,7 +29,15 @@ use own::Own;
 pub type Serve = fn(context: &Context, args: &[u8], lines: Vec<Line>) -> Result<(), Broken>;
 
 /// Every conversation there is.
-const ROOMS: &[(&str, Serve)] = &[("door", door::serve), ("files", files::serve)];
+const ROOMS: &[(&str, Serve)] = &[
+    ("door", door::serve),
+    ("files", files::serve),
+    ("block-source", |_, _, lines| crate::block::serve_source(lines)),
+    ("block-target", |_, _, lines| crate::block::serve_target(lines)),
+    ("block-devices", |_, _, lines| crate::block::serve_devices(lines)),
+    ("tree-source", tree::source),
+    ("tree-dest", tree::dest),
+];
 
 /// So long the end waits for conversations to notice it: they have files to put away.
 const GRACE: Duration = Duration::from_secs(5);

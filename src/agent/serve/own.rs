@@ -45,6 +45,11 @@ impl Own {
         Ok(Self { file, dir, sum, socket: None, door: None })
     }
 
+    /// Nothing at all: for an end within a process that is no agent.
+    pub(super) fn none() -> Self {
+        Self { file: None, dir: None, sum: None, socket: None, door: None }
+    }
+
     /// Removes the program's file, if it is still the one that runs.
     pub(super) fn unlink(&mut self) -> Result<(), Fault> {
         let Some(file) = self.file.take() else {

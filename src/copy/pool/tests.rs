@@ -137,7 +137,7 @@ fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
 }
 
 fn pool<'a>(land: &'a Land, cancel: &'a Cancel, budget: &'a Budget, wanted: usize) -> Pool<'a, Land> {
-    Pool { job: land, cancel, budget, board: Board::new(wanted), error: Mutex::new(None) }
+    Pool { job: land, cancel, budget, board: Board::new(wanted).into(), error: Mutex::new(None) }
 }
 
 /// Works on a land with 12 workers, of whom now these and now those park.
@@ -411,7 +411,7 @@ fn shared(at_piece: impl Fn(usize) -> bool + Sync + Send + 'static) -> (Field, O
             job: &field,
             cancel: &Cancel::new(),
             budget: &budget,
-            board: Board::new(4),
+            board: Board::new(4).into(),
             error: Mutex::new(None),
         };
         std::thread::scope(|scope| {

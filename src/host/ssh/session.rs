@@ -79,6 +79,11 @@ impl Channel {
         self.child.wait().ok();
     }
 
+    /// Ends it at once, without waiting: what is left is collected when it is dropped.
+    pub(super) fn kill(&mut self) {
+        self.child.kill().ok();
+    }
+
     /// Waits for its end; everything it wrote must have been read, or is read meanwhile.
     pub(super) fn wait(&mut self) {
         self.child.wait().ok();

@@ -39,6 +39,11 @@ enum Kind {
     Memory { bytes: Arc<[u8]>, by: String },
 }
 
+/// SHA-256 of the agent, in hexadecimal digits.
+pub(super) fn digest() -> String {
+    Sha256::digest(crate::AGENT).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// How far-side machines name what this program was built for.
 fn same_machine(said: &str) -> bool {
     let arch = match std::env::consts::ARCH {
@@ -59,13 +64,12 @@ impl Host {
         Ok(String::from_utf8_lossy(&ended.stdout).trim().to_owned())
     }
 
-    /// Sends the agent, to the place the host's options name.
+    /// Sends the agent.
     ///
     /// # Errors
     /// As [`Host::place`].
-    pub fn place_agent(self: &Arc<Self>, sudo: Option<&Sudo>, cancel: &Cancel) -> Result<Placed, Error> {
-        let digest: String = Sha256::digest(crate::AGENT).iter().map(|byte| format!("{byte:02x}")).collect();
-        self.place(crate::AGENT, &digest, &self.options.place, sudo, cancel)
+    pub fn place_agent(self: &Arc<Self>, place: &Place, sudo: Option<&Sudo>, cancel: &Cancel) -> Result<Placed, Error> {
+        self.place(crate::AGENT, &digest(), place, sudo, cancel)
     }
 
     /// Sends the program `bytes` and makes it ready to be started; `digest` is its SHA-256 in hexadecimal digits.

@@ -73,6 +73,8 @@ pub(crate) struct State {
     pub(crate) claims: BTreeMap<PathBuf, Claim>,
     /// Hosts by what was asked for: handles of the same one share its connection.
     pub(crate) hosts: BTreeMap<String, Arc<super::ssh::Remote>>,
+    /// What answers questions about files for this machine.
+    pub(crate) here: Option<Arc<crate::agent::Client>>,
     /// Destinations that are written to at this moment.
     pub(crate) writing: BTreeSet<PathBuf>,
     /// Why no further step begins.

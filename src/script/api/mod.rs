@@ -14,7 +14,10 @@ pub(crate) mod ctx;
 pub(crate) mod disk;
 pub(crate) mod effect;
 pub(crate) mod error;
+pub(crate) mod far;
+pub(crate) mod files;
 pub(crate) mod flow;
+pub(crate) mod fs;
 pub(crate) mod hold;
 pub(crate) mod host;
 pub(crate) mod keys;
@@ -24,6 +27,7 @@ pub(crate) mod options;
 pub(crate) mod own;
 pub(crate) mod parallel;
 pub(crate) mod paths;
+pub(crate) mod place;
 pub(crate) mod replay;
 pub(crate) mod secret;
 pub(crate) mod ssh;
@@ -40,13 +44,19 @@ pub(super) fn register(engine: &mut Engine) {
     engine.register_type_with_name::<host::Host>("host");
     engine.register_fn("to_string", |host: &mut host::Host| host.to_string());
     engine.register_fn("to_debug", |host: &mut host::Host| host.to_string());
+    engine.register_type_with_name::<far::Place>("endpoint");
+    engine.register_fn("to_string", |place: &mut far::Place| place.to_string());
+    engine.register_fn("to_debug", |place: &mut far::Place| place.to_string());
     unknown::register(engine);
     secret::register(engine);
     engine.register_global_module(Shared::new(exported_module!(secret::flow)));
     engine.register_global_module(Shared::new(exported_module!(flow::flow)));
     engine.register_static_module("block", Shared::new(exported_module!(block::block)));
     engine.register_static_module("copy", Shared::new(exported_module!(copy::copy)));
-    engine.register_static_module("host", Shared::new(exported_module!(host::host)));
+    let mut hosts = exported_module!(host::host);
+    hosts.combine(exported_module!(place::place));
+    hosts.combine(exported_module!(files::files));
+    engine.register_static_module("host", Shared::new(hosts));
 }
 
 /// The namespaces natives live in.

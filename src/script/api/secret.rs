@@ -162,6 +162,12 @@ pub(super) fn stdin(ctx: &Ctx, value: &Dynamic, reading: bool) -> Result<Given, 
         .unwrap_or_else(|| Err(Error::new(Kind::Invalid, "option `stdin` of host.exec must be a text or a secret")))
 }
 
+/// The content of `host.write`.
+pub(super) fn content(ctx: &Ctx, value: &Dynamic, reading: bool) -> Result<Given, Error> {
+    given(ctx, value, reading)
+        .unwrap_or_else(|| Err(Error::new(Kind::Invalid, "the content of host.write must be a text or a secret")))
+}
+
 /// The option `env` of `host.exec`.
 pub(super) fn env(ctx: &Ctx, value: &Dynamic, reading: bool) -> Result<Vec<(String, Given)>, Error> {
     let wrong = |what: &str| Error::new(Kind::Invalid, format!("option `env` of host.exec {what}"));

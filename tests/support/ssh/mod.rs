@@ -123,6 +123,12 @@ impl Sshd {
         self.dir().join("homes").join(user)
     }
 
+    /// A directory as the server sees it, which has some mounts of its own.
+    pub(crate) fn seen(&self, dir: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.inside().as_raw_pid()));
+        root.join(dir.strip_prefix("/").unwrap_or(dir))
+    }
+
     /// The process inside all its namespaces that everything else comes from.
     pub(crate) fn inside(&self) -> Pid {
         let start = Instant::now();
@@ -261,6 +267,8 @@ fn begin(dir: &Path, port: u16, setup: &Setup) -> Child {
     for name in users::FILES {
         script.push_str(&format!("mount --bind '{}' /etc/{name}\n", path(name)));
     }
+    // Of its own, so that what is sent there goes with the server at the latest.
+    script.push_str("mount -t tmpfs -o mode=1777 tmpfs /dev/shm\n");
     for line in &setup.mounts {
         script.push_str(line);
         script.push('\n');
