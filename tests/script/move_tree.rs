@@ -371,7 +371,7 @@ fn a_failed_cut_over_says_that_users_are_still_stopped() {
 #[test]
 fn evidence_names_both_sides() {
     let call = grown(200);
-    let ran = ended(start(&call).args(["--output", "json"])).json();
+    let ran = ended(start(&call).args(["--freeze", "true", "--output", "json"])).json();
     let note = |section: &str| {
         ran["notes"]
             .as_array()
@@ -386,4 +386,19 @@ fn evidence_names_both_sides() {
     assert_eq!(evidence["source"]["digest"].as_str().unwrap().len(), 64);
     assert!(evidence["content_files"].as_u64().unwrap() > 100);
     assert_eq!(note("copied")["passes"], 2);
+}
+
+#[test]
+fn without_a_freeze_one_pass_is_enough_unless_it_took_longer_than_the_window() {
+    for (window, passes) in [("5m", 1), ("0s", 2)] {
+        let call = grown(50);
+        fs::create_dir(call.dir().join("dst")).unwrap();
+        let ran = ended(start(&call).args(["--window", window, "--verify", "none", "--output", "json"])).json();
+        let copied = ran["notes"].as_array().unwrap().iter().find(|note| note["section"] == "copied").unwrap();
+        assert_eq!(copied["value"]["passes"], passes, "{ran}");
+        let keys: Vec<_> = ran["steps"].as_array().unwrap().iter().map(|step| step["step"].clone()).collect();
+        // The empty destination holds nothing that could be replaced: nobody looks for it.
+        assert!(!keys.iter().any(|key| key == "ahead"), "{keys:?}");
+        Check::new().assert_same(&call.dir().join("src"), &call.dir().join("dst"));
+    }
 }

@@ -456,6 +456,10 @@ impl Folder {
     pub(super) fn fetch(&self, name: &CStr) -> Result<Small, Errno> {
         let mut state = self.state();
         if !state.files.contains_key(name) && state.wanted.insert(name.to_owned()) {
+            // Whoever asks for many at once must not ask for this one again.
+            if let Some(entry) = state.piece.find(name) {
+                entry.asked = true;
+            }
             drop(state);
             let mut put = Put::of(ask::FILES);
             put.number(self.id).bytes(name.to_bytes());
