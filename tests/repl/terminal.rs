@@ -72,7 +72,7 @@ fn names_options_keys_and_paths_are_completed() {
     // Several: a menu with what each of them is.
     pty.type_keys("copy::");
     pty.type_keys(TAB);
-    let menu = pty.has("copy::compare(left: path, right: path");
+    let menu = pty.has("copy::compare(left: endpoint, right: endpoint");
     assert!(menu.contains("tree(") && menu.contains("scan("), "{menu}");
     pty.type_keys(CTRL_C);
     pty.last(PLAN);
