@@ -6,10 +6,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::SeekFrom;
 use rustix::io::{Errno, IoSliceMut, ReadWriteFlags};
 
+use super::chunks::Streams;
 use super::error::Error;
+use super::extents::{Extents, data_length};
 use super::sys::{Meta, retry};
 use crate::cancel::Cancel;
 use crate::rate::Rate;
@@ -19,7 +20,7 @@ const SLICE: u64 = 8 << 20;
 /// Small enough that what was read is still in the processor's cache when it is written.
 pub(super) const BUFFER: usize = 64 << 10;
 /// Below this size a system call in vain costs more than it saves.
-const SMALL: u64 = 64 << 10;
+pub(super) const SMALL: u64 = 64 << 10;
 /// After a read that had to wait, so many more are expected to.
 const COLD: u32 = 64;
 /// Zeros are looked for in blocks of this size.
@@ -57,6 +58,8 @@ pub(super) struct Mover {
     /// What is paid for bytes that are moved, and what ends a wait for it.
     rate: Rate,
     cancel: Cancel,
+    /// Threads that may help with a big file.
+    streams: Streams,
 }
 
 /// Called after every slice with the offset reached and the bytes of it; an error stops the copy.
@@ -65,8 +68,8 @@ pub(super) type Tick<'t> = dyn FnMut(u64, u64) -> Result<(), Error> + 't;
 impl Mover {
     /// One that keeps to a limit. A clone moves nothing and costs nothing; a copy inside the kernel costs its length,
     /// because nobody is told how much of it the file system shared.
-    pub(super) fn limited(rate: Rate, cancel: Cancel) -> Self {
-        Self { rate, cancel, ..Self::default() }
+    pub(super) fn limited(rate: Rate, cancel: Cancel, streams: Streams) -> Self {
+        Self { rate, cancel, streams, ..Self::default() }
     }
 
     /// Whether the files that were read last were not in memory.
@@ -150,21 +153,32 @@ impl Mover {
                 Err(errno) => self.note(pair, errno, Way::InKernel),
             }
         }
-        let mut data = 0;
-        let mut end = start;
         let mut extents = Extents::new(from, meta, start);
-        while let Some((first, last)) = extents.next().map_err(Fault::Read)? {
-            self.range(from, to, pair, (first, last), extents.maybe_zeros, tick)?;
-            data += last - first;
-            end = last;
-        }
+        // What its holes leave is what there is to do.
+        let threads = self.streams.take(to, (size - start).min(meta.blocks.saturating_mul(512)));
+        let (data, end) = if let Some(threads) = threads {
+            super::chunks::copy(self, (from, to), pair, &mut extents, threads.count(), tick)?
+        } else {
+            let (mut data, mut end) = (0, start);
+            while let Some((first, last)) = extents.next().map_err(Fault::Read)? {
+                self.range(from, to, pair, (first, last), extents.maybe_zeros, tick)?;
+                data += last - first;
+                end = last;
+            }
+            (data, end)
+        };
         if end < size || extents.maybe_zeros {
             rustix::fs::ftruncate(to, size).map_err(Fault::Write)?;
         }
         Ok(data)
     }
 
-    fn range(
+    /// Another one that keeps to the same limit, for a thread that helps with one file.
+    pub(super) fn helper(&self) -> Self {
+        Self { ways: self.ways.clone(), ..Self::limited(self.rate.clone(), self.cancel.clone(), Streams::default()) }
+    }
+
+    pub(super) fn range(
         &mut self,
         from: BorrowedFd<'_>,
         to: BorrowedFd<'_>,
@@ -281,79 +295,6 @@ pub(super) fn write_at(fd: BorrowedFd<'_>, mut bytes: &[u8], mut at: u64) -> Res
         }
     }
     Ok(())
-}
-
-/// How many bytes of a file are data and not holes.
-pub(super) fn data_length(fd: BorrowedFd<'_>, meta: &Meta) -> Result<u64, Errno> {
-    let mut extents = Extents::new(fd, meta, 0);
-    let mut length = 0;
-    while let Some((first, last)) = extents.next()? {
-        length += last - first;
-    }
-    Ok(length)
-}
-
-/// Whether a file can have holes at all that are worth asking for.
-pub(super) fn may_have_holes(meta: &Meta) -> bool {
-    meta.size >= SMALL || meta.blocks.saturating_mul(512) < meta.size
-}
-
-/// The parts of a file that hold data.
-pub(super) struct Extents<'a> {
-    fd: BorrowedFd<'a>,
-    at: u64,
-    size: u64,
-    ask: bool,
-    sparse: bool,
-    /// The file takes less space than its size, and the file system does not say where its holes are.
-    pub maybe_zeros: bool,
-}
-
-impl<'a> Extents<'a> {
-    pub(super) fn new(fd: BorrowedFd<'a>, meta: &Meta, start: u64) -> Self {
-        let sparse = meta.blocks.saturating_mul(512) < meta.size;
-        Self { fd, at: start, size: meta.size, ask: may_have_holes(meta), sparse, maybe_zeros: false }
-    }
-
-    /// The next part, from where to where.
-    pub(super) fn next(&mut self) -> Result<Option<(u64, u64)>, Errno> {
-        if self.at >= self.size {
-            return Ok(None);
-        }
-        if !self.ask {
-            return Ok(Some((std::mem::replace(&mut self.at, self.size), self.size)));
-        }
-        let first = match rustix::fs::seek(self.fd, SeekFrom::Data(self.at)) {
-            Ok(first) => first.max(self.at),
-            // No data up to the end.
-            Err(Errno::NXIO) => {
-                self.at = self.size;
-                return Ok(None);
-            }
-            Err(errno) if errno == Errno::INVAL || super::sys::is_unsupported(errno) => {
-                self.ask = false;
-                self.maybe_zeros = self.sparse;
-                return self.next();
-            }
-            Err(errno) => return Err(errno),
-        };
-        if first >= self.size {
-            self.at = self.size;
-            return Ok(None);
-        }
-        let last = match rustix::fs::seek(self.fd, SeekFrom::Hole(first)) {
-            Ok(last) => last.min(self.size),
-            Err(Errno::NXIO) => self.size,
-            Err(errno) => return Err(errno),
-        };
-        // All of it is data, says a file system that stores less than that: it does not really know.
-        if first == 0 && last == self.size && self.sparse {
-            self.maybe_zeros = true;
-        }
-        // A file that is cut short meanwhile can put the hole before the data.
-        self.at = last.max(first + 1).min(self.size);
-        Ok(Some((first, self.at)))
-    }
 }
 
 #[cfg(test)]

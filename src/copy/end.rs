@@ -8,7 +8,8 @@ use std::sync::Arc;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-use super::data::{self, Fault, Mover, Tick};
+use super::data::{Fault, Mover, Tick};
+use super::extents;
 use super::far::{self, File, Folder};
 use super::listing::{Buffer, Listing};
 use super::names;
@@ -167,7 +168,7 @@ impl<'a> End<'a> {
         match self {
             Self::Here(fd) => {
                 let from = sys::open_read(fd, name)?;
-                if data::may_have_holes(meta) { data::data_length(from.as_fd(), meta) } else { Ok(meta.size) }
+                if extents::may_have_holes(meta) { extents::data_length(from.as_fd(), meta) } else { Ok(meta.size) }
             }
             Self::Far(folder) => folder.data_length(name, meta),
         }

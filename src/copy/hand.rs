@@ -75,7 +75,7 @@ impl<'a> Hand<'a> {
             pass,
             tally: Report::default(),
             settled: 0,
-            mover: Mover::limited(pass.options.rate.clone(), pass.work.cancel.clone()),
+            mover: Mover::limited(pass.options.rate.clone(), pass.work.cancel.clone(), pass.streams.clone()),
             scratch: Vec::new(),
             buffer: Buffer::default(),
             aside: false,

@@ -17,6 +17,8 @@ use super::sys::{self, Kind};
 pub(super) const PIECE: usize = 16 << 10;
 
 const BUFFER: usize = 64 << 10;
+/// Memory of a listing with fewer names is not worth thinking of.
+const WORTH: usize = 256;
 
 /// One name.
 #[derive(Debug, Clone, Copy)]
@@ -105,10 +107,13 @@ impl Listing {
         }
     }
 
-    /// A frame keeps its listing while it works on it: give back what doubling took too much.
+    /// A frame keeps its listing while it works on it: give back what doubling took too much, where that is worth a
+    /// copy of what is there.
     fn shrink(&mut self) {
-        self.arena.shrink_to_fit();
-        self.items.shrink_to_fit();
+        if self.items.len() >= WORTH {
+            self.arena.shrink_to_fit();
+            self.items.shrink_to_fit();
+        }
     }
 
     /// Whether a name has the shape of a temporary one.

@@ -4,16 +4,18 @@
 //! function (`decide`) from what both sides' metadata say; listing, reading and writing are apart from it, so that other
 //! ends can join. Walks run on a pool of workers over directories (`pool`, `dir`): a directory is worked on by one
 //! worker, held by descriptors on both sides, and reached from its parent only, never along a path. Where others would be
-//! idle they help with it (`lot`, `together`). How many work at
+//! idle they help with it (`lot`, `together`); a big file has threads of its own (`chunks`). How many work at
 //! once is found out while they do (`tune`). What a run did is
 //! kept through [`crate::progress::Checkpoint`] (`ledger`), for the next pass and for [`undo()`].
 
 mod ahead;
 mod apply;
 mod backup;
+pub mod bare;
 mod batch;
 mod board;
 mod children;
+mod chunks;
 pub mod claim;
 pub mod compare;
 mod copying;
@@ -27,6 +29,7 @@ mod end;
 mod entry;
 pub mod error;
 pub mod exclude;
+mod extents;
 mod extra;
 pub mod far;
 mod file;
@@ -62,6 +65,7 @@ mod unrecorded;
 pub mod usage;
 mod writeback;
 
+pub use bare::bare;
 pub use compare::{compare, compare_from};
 pub use error::{EntryError, Error};
 pub use identity::root_id;

@@ -65,6 +65,9 @@ impl From<io::Error> for Unread {
 #[derive(Debug, Default)]
 pub(super) struct Former {
     hashes: Vec<u128>,
+    /// Where the hashes begin that have the same first [`Former::bits`]: a search in all of them would wait for memory
+    /// at every step.
+    starts: Vec<u32>,
     /// A bit for each.
     held: Vec<AtomicU64>,
 }
@@ -102,15 +105,51 @@ impl Former {
         if hasher.finalize() != sum {
             return Err(Unread::Bad("it is damaged"));
         }
-        let held = (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { hashes, held })
+        Ok(Self::of(hashes))
+    }
+
+    /// The set of these, which are in order.
+    fn of(hashes: Vec<u128>) -> Self {
+        let held = (0..hashes.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        let mut former = Self { hashes, starts: Vec::new(), held };
+        // No more than `MOST`, which an u32 holds.
+        former.starts = vec![0; (1 << former.bits()) + 1];
+        for at in 0..former.hashes.len() {
+            let part = former.part(former.hashes[at]);
+            former.starts[part + 1] = at as u32 + 1;
+        }
+        let mut last = 0;
+        for start in &mut former.starts {
+            last = last.max(*start);
+            *start = last;
+        }
+        former
+    }
+
+    /// As many bits as leave a few hashes to each part.
+    fn bits(&self) -> u32 {
+        (self.hashes.len() / 4).checked_ilog2().unwrap_or(0)
+    }
+
+    fn part(&self, hash: u128) -> usize {
+        hash.checked_shr(u128::BITS - self.bits()).unwrap_or(0) as usize
     }
 
     /// Whether the hash is in the set; if so, it is so in the next one.
     pub(super) fn has(&self, hash: u128) -> bool {
-        let Ok(at) = self.hashes.binary_search(&hash) else { return false };
+        let part = self.part(hash);
+        let Some(&[start, end]) = self.starts.get(part..).and_then(<[u32]>::first_chunk) else { return false };
+        let (start, end) = (start as usize, end as usize);
+        let Some(at) = self.hashes[start..end].iter().position(|known| *known == hash) else { return false };
+        let at = start + at;
         self.held[at / 64].fetch_or(1 << (at % 64), Ordering::Relaxed);
         true
+    }
+
+    /// Whether all of it still holds.
+    fn is_whole(&self) -> bool {
+        let held: u32 = self.held.iter().map(|bits| bits.load(Ordering::Relaxed).count_ones()).sum();
+        held as usize == self.hashes.len()
     }
 
     fn held(&self) -> impl Iterator<Item = u128> {
@@ -138,6 +177,10 @@ impl Fresh {
                 piece.push(hash);
             }
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     fn sorted(&self) -> Vec<Vec<u128>> {
@@ -178,6 +221,14 @@ impl Iterator for Merged<'_> {
 
 /// Writes what still holds of the former set, and what was added, to `path`.
 pub(super) fn write(path: &Path, about: &[u8; 32], former: &Former, fresh: &Fresh) -> io::Result<()> {
+    // The file as it is, and its time, by which it is kept. If that cannot be, it is written.
+    if fresh.is_empty()
+        && former.is_whole()
+        && !former.hashes.is_empty()
+        && File::open(path).is_ok_and(|file| file.set_modified(SystemTime::now()).is_ok())
+    {
+        return Ok(());
+    }
     let mut parts: Vec<Box<dyn Iterator<Item = u128> + '_>> = vec![Box::new(former.held())];
     for piece in fresh.sorted() {
         parts.push(Box::new(piece.into_iter()));
@@ -274,6 +325,44 @@ mod tests {
         assert!(former.has(1) && former.has(2) && scattered(many).step_by(2).all(|hash| former.has(hash)));
         assert_eq!(former.hashes.len() as u128, many.div_ceil(2) + 2, "what was not confirmed is forgotten");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing unfinished is left");
+    }
+
+    #[test]
+    fn what_is_found_is_what_is_there() {
+        for count in [0, 1, 2, 3, 9, 1_000, 70_000] {
+            let mut hashes: Vec<u128> = scattered(count).collect();
+            // Some that share their first bits.
+            hashes.extend((0..count).map(|number| u128::MAX - number));
+            hashes.sort_unstable();
+            hashes.dedup();
+            let former = Former::of(hashes.clone());
+            assert!(hashes.iter().all(|hash| former.has(*hash)), "{count}");
+            assert!(former.is_whole(), "{count}");
+            let others = hashes.iter().map(|hash| hash ^ 1 << 70).filter(|other| hashes.binary_search(other).is_err());
+            assert!(others.chain([7, u128::MAX / 3]).all(|other| !former.has(other)), "{count}");
+        }
+    }
+
+    #[test]
+    fn what_has_not_changed_is_not_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("set");
+        write(&path, &ABOUT, &Former::default(), &fresh(scattered(100))).unwrap();
+        let old = SystemTime::now() - AGE;
+        File::open(&path).unwrap().set_modified(old).unwrap();
+        let before = path.metadata().unwrap();
+        let former = Former::read(&path, &ABOUT).unwrap();
+        assert!(scattered(100).all(|hash| former.has(hash)));
+        write(&path, &ABOUT, &former, &Fresh::default()).unwrap();
+        let now = path.metadata().unwrap();
+        assert_eq!(now.ino(), before.ino());
+        assert!(now.modified().unwrap() > old, "it is in use");
+        write(&path, &ABOUT, &former, &fresh([1])).unwrap();
+        assert_eq!(Former::read(&path, &ABOUT).unwrap().hashes.len(), 101);
+        let former = Former::read(&path, &ABOUT).unwrap();
+        assert!(former.has(1));
+        write(&path, &ABOUT, &former, &Fresh::default()).unwrap();
+        assert_eq!(Former::read(&path, &ABOUT).unwrap().hashes, [1]);
     }
 
     #[test]

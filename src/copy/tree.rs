@@ -1,6 +1,7 @@
 //! One pass over a pair of trees: checks before, the copying walk, the guard, the deleting walk, and the books after.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -12,6 +13,8 @@ use rustix::fs::Mode;
 
 use super::apply::Setter;
 use super::backup::Backup;
+use super::bare::is_bare;
+use super::chunks::Streams;
 use super::claim;
 use super::copying::Copying;
 use super::decide::Rules;
@@ -24,14 +27,13 @@ use super::hand::absorb;
 use super::identity::{self, RootId, open_root};
 use super::ledger::Ledger;
 use super::links::Links;
-use super::listing::{Buffer, Listing};
 use super::options::{Foreign, Loss, Options};
 use super::origin::Origin;
 use super::recall::{Recall, Root};
 use super::report::{Effort, Report};
 use super::sys::{self, Meta};
 use super::writeback::Writeback;
-use super::{Error, Work, check_pair, far, names, pool};
+use super::{Error, Work, check_pair, far, pool};
 use crate::progress::Event;
 use crate::units::{Stamp, path_text};
 
@@ -54,6 +56,8 @@ pub(super) struct Pass<'a> {
     pub recall: Option<Recall>,
     pub backup: Option<Backup>,
     pub big_file: u64,
+    /// Threads that may help with big files.
+    pub streams: Streams,
     pub left_root: Meta,
     pub right_root: Option<Meta>,
     pub right_fd: Option<OwnedFd>,
@@ -157,6 +161,7 @@ fn pass(src: &Origin<'_>, dst: &Path, options: &Options, work: &Work) -> Result<
         recall,
         backup,
         big_file: options.big_file.map_or(BIG_FILE, |bytes| bytes.0),
+        streams: Streams::of_pass(options.jobs.map(NonZeroUsize::get)),
         left_root,
         right_root,
         right_fd: right_fd.as_ref().map(clone).transpose()?,
@@ -169,8 +174,8 @@ fn pass(src: &Origin<'_>, dst: &Path, options: &Options, work: &Work) -> Result<
     };
     if !options.accept.contains(&Loss::EmptySource)
         && let Some(right) = &right_fd
-        && pass.is_bare(src.open(NAMES)?.lend(), src.path())?
-        && !pass.is_bare(End::Here(right.as_fd()), dst_path)?
+        && is_bare(src.open(NAMES)?.lend(), src.path(), &options.exclude)?
+        && !is_bare(End::Here(right.as_fd()), dst_path, &options.exclude)?
     {
         return Err(Error::EmptySource { src: src.text(), dst: path_text(dst_path) });
     }
@@ -337,24 +342,5 @@ impl Pass<'_> {
         // A dry run without a destination deletes nothing, and so never looks at its identity.
         let right = self.right_fd.as_ref().map_or_else(|| Ok(left.clone()), id)?;
         Ok(Held { src: (src, left), dst: (dst, right) })
-    }
-
-    /// Whether a root holds nothing that counts.
-    fn is_bare(&self, root: End<'_>, path: &[u8]) -> Result<bool, Error> {
-        let meta = root.meta().map_err(Error::io("stat", path))?;
-        // A descriptor of its own: the listing must not move the offset of the one the walk uses.
-        let dir = root.dir(c".").map_err(Error::io("open", path))?;
-        let (mut listing, mut buffer) = (Listing::default(), Buffer::default());
-        loop {
-            let keep = |name: &std::ffi::CStr, kind| {
-                !names::is_special(name, kind, true, &[(root, Some(&meta))])
-                    && !names::is_temp(name.to_bytes())
-                    && !self.options.exclude.matches(name.to_bytes(), kind == sys::Kind::Dir)
-            };
-            let more = dir.lend().list(&mut listing, &mut buffer, keep).map_err(Error::io("list", path))?;
-            if !listing.items.is_empty() || !more {
-                return Ok(listing.items.is_empty());
-            }
-        }
     }
 }

@@ -343,7 +343,7 @@ impl Folder {
 
     /// How many bytes of a file are data.
     pub(in crate::copy) fn data_length(&self, name: &CStr, meta: &Meta) -> Result<u64, Errno> {
-        if crate::copy::data::may_have_holes(meta) { Ok(self.look(name, true)?.data) } else { Ok(meta.size) }
+        if crate::copy::extents::may_have_holes(meta) { Ok(self.look(name, true)?.data) } else { Ok(meta.size) }
     }
 
     pub(super) fn look(&self, name: &CStr, data: bool) -> Result<Looked, Errno> {

@@ -74,7 +74,7 @@ pub(crate) mod copy {
     ///
     /// # Shape
     /// copy::root(dst: endpoint) -> map
-    /// result #{ made: bool, path: string }
+    /// result #{ made: bool, empty: bool (nothing in it that a copy would look at), path: string }
     ///
     /// # Effects
     /// Converge. Undo removes the directory if it was made here and is empty. A plan makes nothing.

@@ -118,14 +118,17 @@ fn probed(ctx: &Ctx, root: &Root, work: &Work<'_>) -> Result<Probe, Error> {
 pub(super) fn shortfalls(context: &NativeCallContext<'_>, src: &Dynamic, dst: &Dynamic, opts: Map) -> Answer {
     let ctx = Ctx::of(context)?;
     let mut options = Options::new("copy::shortfalls", opts);
-    let wanted = engine::ScanOptions { xattrs: true, ..scan_options(&mut options)? };
+    let asked = scan_options(&mut options)?;
     options.done()?;
     let cancel = ctx.cancel();
     let progress = ctx.progress();
     let work = Work { progress: &*progress, checkpoint: &Forgetful, cancel: &cancel };
     let (src, dst) = (Place::of(&ctx, src)?.root(&ctx)?, Place::of(&ctx, dst)?.root(&ctx)?);
-    let scan = src.scan(&wanted, &work).map_err(Error::from)?;
     let probe = probed(&ctx, &dst, &work)?;
+    // What the destination can hold need not be looked for: it costs a call for every entry.
+    let holds = [probe.xattr, probe.acl, probe.capability].iter().all(|held| *held == Some(true));
+    let wanted = engine::ScanOptions { xattrs: !holds, ..asked };
+    let scan = src.scan(&wanted, &work).map_err(Error::from)?;
     let missing = shown::shortfalls(&copy::shortfalls(&scan, &probe));
     Ok(json!({ "missing": missing, "scan": shown::scan(&scan), "probe": shown::probe(&probe) }))
 }

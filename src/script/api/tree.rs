@@ -16,6 +16,7 @@ use super::options::Options;
 use super::paths::{kept_path, path, text};
 use super::root::{id, is_missing, planned};
 use crate::copy::exclude::Exclude;
+use crate::copy::far::Look;
 use crate::copy::identity::RootId;
 use crate::copy::options::{self as engine, Equality, Foreign, MaxDelete};
 use crate::copy::report::Report;
@@ -240,7 +241,14 @@ pub(super) fn make_root(context: &NativeCallContext<'_>, dst: &Dynamic) -> Answe
         undo: Some(json!({ "native": "copy::root", "dst": dest.to_string(), "existed": existed })),
         happened: Value::Null,
     };
-    let result = |made: bool| json!({ "made": made, "path": dest.to_string() });
+    let result = |made: bool| {
+        let empty = match dest.here() {
+            _ if made => true,
+            Some(here) => copy::bare(here).map_err(Error::from)?,
+            None => to.look(Look::Id, &work).map_err(Error::from)?.empty,
+        };
+        Ok::<_, Error>(json!({ "made": made, "empty": empty, "path": dest.to_string() }))
+    };
     let failed = |error: std::io::Error| {
         let kind = match error.kind() {
             std::io::ErrorKind::NotFound => Kind::NotFound,
@@ -255,17 +263,17 @@ pub(super) fn make_root(context: &NativeCallContext<'_>, dst: &Dynamic) -> Answe
             ctx.state().planned_roots.insert(planned(&dest));
         }
         let summary = if missing { "to be made" } else { "is there" };
-        Ok(Planned { result: result(missing), certainty: "exact", changes: Some(missing), summary: summary.into() })
+        Ok(Planned { result: result(missing)?, certainty: "exact", changes: Some(missing), summary: summary.into() })
     };
     let act = || {
         let Some(here) = dest.here() else {
             let made = to.make(&work).map_err(Error::from)?;
-            return Ok::<_, Unfinished>((result(made), made));
+            return Ok::<_, Unfinished>((result(made)?, made));
         };
         match std::fs::create_dir(here) {
-            Ok(()) => Ok((result(true), true)),
+            Ok(()) => Ok((result(true)?, true)),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && here.is_dir() => {
-                Ok((result(false), false))
+                Ok((result(false)?, false))
             }
             Err(error) => Err(Unfinished::from(failed(error))),
         }

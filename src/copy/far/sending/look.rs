@@ -6,10 +6,10 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 
 use super::{Hand, Road, Sending};
-use crate::copy::data;
 use crate::copy::far::words::{self, tell};
 use crate::copy::sys::xattr;
 use crate::copy::sys::{self, Kind, Target};
+use crate::copy::{data, extents};
 use crate::wire::{Broken, Put};
 
 /// A file is digested in pieces of this size.
@@ -29,7 +29,7 @@ impl Sending {
         let found = self.folder(folder).and_then(|folder| {
             let meta = sys::stat_at(&folder.fd, name)?;
             let length = if data && meta.kind == Kind::File {
-                data::data_length(sys::open_read(&folder.fd, name)?.as_fd(), &meta)?
+                extents::data_length(sys::open_read(&folder.fd, name)?.as_fd(), &meta)?
             } else {
                 meta.size
             };

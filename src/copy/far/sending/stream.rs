@@ -9,7 +9,8 @@ use rustix::io::Errno;
 
 use super::folder::Opened;
 use super::{Hand, Road, Sending, lock};
-use crate::copy::data::{self, Extents};
+use crate::copy::data;
+use crate::copy::extents::Extents;
 use crate::copy::far::words::{self, GRAIN, MARK, WINDOW, tell};
 use crate::copy::sys::xattr;
 use crate::copy::sys::{self, Kind, Meta, Target};
