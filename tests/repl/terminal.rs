@@ -189,7 +189,7 @@ fn a_plan_is_done_on_demand() {
     let screen = pty.says("nothing was changed; :do does it");
     assert!(screen.contains("would change: copy::root moved") && !call.dir().join("moved").exists(), "{screen}");
     pty.line(":do");
-    pty.says("made  true");
+    pty.says("made   true");
     pty.line("let n = 1; let r = copy::tree(\"data\", \"moved\"); n += 1;");
     pty.has("would change: copy::tree data → moved");
     assert!(!call.dir().join("moved/a").exists());

@@ -28,7 +28,7 @@ fn an_error_inside_a_module_is_shown_there() {
 #[test]
 fn a_wrong_call_shows_the_right_one() {
     run(&script(r#"let path = 1; copy::scan(path);"#))
-        .status(1)
+        .status(2)
         .stderr_has("a place must be a text or an endpoint")
         .run();
     run(&script(r#"copy::scann("/");"#)).status(2).stderr_has("did you mean `copy::scan`?").run();
