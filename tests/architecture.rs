@@ -270,7 +270,10 @@ fn no_file_is_forgotten() {
     let mut roots = vec!["src/lib.rs", "src/main.rs"];
     roots.extend(bins.iter().map(String::as_str));
     none(&forgotten(&sources("src"), &roots));
-    none(&forgotten(&sources("tests"), &["tests/main.rs", "tests/bench/main.rs", "tests/bench/block/main.rs"]));
+    none(&forgotten(
+        &sources("tests"),
+        &["tests/main.rs", "tests/bench/main.rs", "tests/bench/block/main.rs", "tests/bench/far/main.rs"],
+    ));
 }
 
 #[test]

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use super::args::{Accept, Walk};
 use super::ctx::Ctx;
+use super::reach::Reach;
 use super::signals::stop_on_signals;
+use crate::copy::Work;
 use crate::copy::options::{CompareOptions, Content};
-use crate::copy::{self, Work};
 use crate::error::{Error, Exit};
+use crate::host::tree;
 use crate::progress::Forgetful;
 use crate::report::{human, json};
 use crate::units::path_text;
@@ -19,7 +21,7 @@ use crate::units::path_text;
                         /srv/old /srv/new\n  decamp compare /srv/old /srv/new --content sample:5 --accept owner,xattr"
 )]
 pub(crate) struct Args {
-    /// One tree
+    /// One tree: a path, or ssh://[user@]host[:port]/path
     a: PathBuf,
 
     /// The other tree
@@ -28,6 +30,9 @@ pub(crate) struct Args {
     /// Read content: none, sample (10 % of the files), sample:PERCENT or full
     #[arg(long, value_name = "HOW", default_value = "full", value_parser = content)]
     content: Content,
+
+    #[command(flatten)]
+    reach: Reach,
 
     #[command(flatten)]
     accept: Accept,
@@ -67,7 +72,10 @@ pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
     let live = ctx.live();
     let progress = live.progress();
     let work = Work { progress: &*progress, checkpoint: &Forgetful, cancel: &ctx.cancel };
-    let compared = copy::compare(&args.a, &args.b, &options, &work);
+    let compared = args
+        .reach
+        .roots(ctx, [&args.a, &args.b], false, &*progress)
+        .and_then(|[a, b]| Ok(tree::compare(&a, &b, &options, &work)?));
     live.finish();
     let compared = compared?;
     let names = [&args.a, &args.b].map(|path| path_text(path.as_os_str().as_encoded_bytes()));

@@ -6,18 +6,20 @@ use rustix::io::Errno;
 
 use super::args::{Accept, Walk, max_delete};
 use super::ctx::Ctx;
+use super::reach::{Reach, is_far};
 use super::signals::stop_on_signals;
-use crate::copy::claim::{self, Claim, Marker};
+use crate::copy::claim::Marker;
+use crate::copy::far::Look;
 use crate::copy::options::{Equality, Foreign, Loss, MaxDelete, Options, ScanOptions};
 use crate::copy::report::{Probe, Report, Shortfall};
 use crate::copy::{self, Work};
 use crate::error::{BY_HAND, Error, Exit, Kind, cannot_hold, kind_of};
+use crate::host::tree::{self, Ours, Root};
 use crate::progress::{Event, Forgetful, Progress};
 use crate::rate::Rate;
 use crate::report::output::tell;
 use crate::report::{human, json};
 use crate::units::{path_text, show_count};
-use rustix::fs::OFlags;
 
 /// Make one directory hold what another holds, as `rsync -a A/ B/` would, and every other property too
 #[derive(Debug, clap::Args)]
@@ -25,13 +27,14 @@ use rustix::fs::OFlags;
     after_help = "Nothing of this can be undone: `decamp run move-tree` keeps a journal, checks, and can.\nWhat the \
                         destination cannot hold stops the copy before it starts; --accept names what may be lost.\n\nExamples:\n  \
                         decamp copy /srv/old /srv/new\n  decamp copy /srv/old /srv/new --delete --max-delete 5% --dry-run\n  \
-                        decamp copy ~/photos /mnt/stick --accept owner,xattr,acl --exclude '*.tmp'"
+                        decamp copy ~/photos /mnt/stick --accept owner,xattr,acl --exclude '*.tmp'\n  \
+                        decamp copy ssh://root@old/srv /srv\n  decamp copy ssh://root@old/srv ssh://root@new:2222/srv"
 )]
 pub(crate) struct Args {
-    /// The source directory
+    /// The source directory, or ssh://[user@]host[:port]/path
     src: PathBuf,
 
-    /// The destination directory; made if only its last part is missing
+    /// The destination directory, made if only its last part is missing; or ssh://[user@]host[:port]/path
     dst: PathBuf,
 
     /// Remove what the source does not have
@@ -46,7 +49,7 @@ pub(crate) struct Args {
     #[arg(long, short = 'c')]
     checksum: bool,
 
-    /// Move what would be replaced or deleted here, on the same file system
+    /// Move what would be replaced or deleted here, on the destination's machine and file system
     #[arg(long, value_name = "DIR")]
     backup_dir: Option<PathBuf>,
 
@@ -57,6 +60,9 @@ pub(crate) struct Args {
     /// Look at the attributes and ACLs of every entry, whatever earlier copies have proved
     #[arg(long)]
     no_cache: bool,
+
+    #[command(flatten)]
+    reach: Reach,
 
     #[command(flatten)]
     rate: super::rate::RateFlag,
@@ -70,6 +76,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
     let max_rate = args.rate.max_rate.and_then(|limit| limit.0);
+    let here = !is_far(&args.src) && !is_far(&args.dst);
     let options = Options {
         delete: args.delete,
         max_delete: args.max_delete.unwrap_or_default(),
@@ -81,10 +88,13 @@ pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
         foreign: args.backup_dir.map_or(Foreign::Allow, Foreign::Backup),
         dry_run: args.dry_run,
         rate: Rate::new(max_rate),
-        recall: if args.no_cache { None } else { cache(ctx) },
+        recall: if args.no_cache || !here { None } else { cache(ctx) },
         ..Options::default()
     };
-    copy::check_pair(&args.src, &args.dst)?;
+    if here {
+        // Where one is elsewhere, the engine looks: both may be on that machine.
+        copy::check_pair(&args.src, &args.dst)?;
+    }
     if let Foreign::Backup(dir) = &options.foreign
         && let (Ok(dir), Ok(src)) = (std::path::absolute(dir), args.src.canonicalize())
         // What does not exist yet is judged by the directory it will be in.
@@ -99,7 +109,10 @@ pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
     let progress = live.progress();
     progress.event(Event::Limit(max_rate.map(|bytes| bytes.0)));
     let work = Work { progress: &*progress, checkpoint: &Forgetful, cancel: &ctx.cancel };
-    let done = pass(&args.src, &args.dst, &options, &work);
+    let done = args
+        .reach
+        .roots(ctx, [&args.src, &args.dst], options.dry_run, &*progress)
+        .and_then(|[src, dst]| pass(&src, &dst, &options, &work));
     let seen = live.finish();
     let report = done.map_err(|error| {
         let begun = !options.dry_run && seen.phase == "copy" && seen.entries > 0;
@@ -136,18 +149,25 @@ fn verdict(report: &Report) -> Exit {
     if report.failed > 0 || report.changed > 0 { Exit::Incomplete } else { Exit::Success }
 }
 
-fn pass(src: &Path, dst: &Path, options: &Options, work: &Work<'_>) -> Result<Report, Error> {
+fn pass(src: &Root, dst: &Root, options: &Options, work: &Work<'_>) -> Result<Report, Error> {
     if options.dry_run {
-        let missing = !exists(dst);
-        let probe = copy::probe(if missing { parent_of(dst) } else { dst }, false)?;
-        return preflight_and_copy(src, dst, &probe, options, work, missing || is_empty(dst));
+        let looked = match dst.look(Look::Unnamed, work) {
+            Err(tree::Error::Tree(copy::Error::NotFound { .. })) if !dst.is_here() || !exists(dst.path()) => {
+                let parent = dst.beside(parent_of(dst.path()).to_owned()).look(Look::Unnamed, work)?;
+                copy::far::Ground { empty: true, ..parent }
+            }
+            looked => looked?,
+        };
+        let probe = looked.probe.unwrap_or_default();
+        return preflight_and_copy(src, dst, &probe, options, work, looked.empty);
     }
-    let made = Made::create(dst)?;
+    let made = Made::create(dst, work)?;
     // Claimed before anything else: nothing is even probed in a destination that belongs to another run.
-    let claim = claim_for_now(dst)?;
-    let done = copy::probe(dst, true)
-        .map_err(Error::from)
-        .and_then(|probe| preflight_and_copy(src, dst, &probe, options, work, made.is_some() || is_empty(dst)));
+    let claim = claim_for_now(dst, work)?;
+    let done = dst.look(Look::Named, work).map_err(Error::from).and_then(|looked| {
+        let probe = looked.probe.unwrap_or_default();
+        preflight_and_copy(src, dst, &probe, options, work, made.is_some() || looked.empty)
+    });
     let released = claim.release();
     let mut report = done?;
     released?;
@@ -172,8 +192,8 @@ fn count_root(report: &mut Report) {
 /// destination that holds everything, and has more space than the source's whole file system takes, needs no sizes:
 /// of a large tree names and types are counted then, and nothing else is asked.
 fn preflight_and_copy(
-    src: &Path,
-    dst: &Path,
+    src: &Root,
+    dst: &Root,
     probe: &Probe,
     options: &Options,
     work: &Work<'_>,
@@ -186,9 +206,13 @@ fn preflight_and_copy(
     let able = [probe.chown, probe.xattr, probe.acl, probe.capability, probe.hardlink, probe.holes, probe.device];
     let certain = able.iter().all(|able| *able == Some(true)) && probe.squash.is_none() && probe.time_ns == Some(1);
     if certain && !empty {
-        return Ok(copy::tree(src, dst, options, work)?);
+        return Ok(tree::tree(src, dst, options, work)?);
     }
-    let taken = if certain { copy::usage(src)? } else { None };
+    let taken = match (certain, src) {
+        (false, _) => None,
+        (true, Root::Here(src)) => copy::usage(src)?,
+        (true, src) => src.look(Look::Id, work)?.usage,
+    };
     let roomy = taken.filter(|taken| taken.fits(probe));
     let mut scan = ScanOptions {
         quick: roomy.is_some(),
@@ -198,11 +222,11 @@ fn preflight_and_copy(
         one_file_system: options.one_file_system,
         jobs: options.jobs,
     };
-    let mut found = copy::scan(src, &scan, work)?;
+    let mut found = src.scan(&scan, work)?;
     if scan.quick && found.names_only > 0 && found.mounts > 0 && !scan.one_file_system {
         // What is mounted there takes space of its own.
         scan.quick = false;
-        found = copy::scan(src, &scan, work)?;
+        found = src.scan(&scan, work)?;
     }
     let refused: Vec<Shortfall> = copy::shortfalls(&found, probe)
         .into_iter()
@@ -224,7 +248,7 @@ fn preflight_and_copy(
         None => found.bytes.min(found.disk_bytes),
     };
     let progress = Expecting { to: work.progress, entries: found.counts.entries(), bytes };
-    Ok(copy::tree(src, dst, options, &Work { progress: &progress, ..*work })?)
+    Ok(tree::tree(src, dst, options, &Work { progress: &progress, ..*work })?)
 }
 
 /// Tells where the copying will end, as far as the scan before it knows.
@@ -243,25 +267,30 @@ impl Progress for Expecting<'_> {
     }
 }
 
-fn claim_for_now(dst: &Path) -> Result<Claim, Error> {
+fn claim_for_now(dst: &Root, work: &Work<'_>) -> Result<Ours, Error> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    Ok(claim::take(dst, &Marker { run: BY_HAND.to_owned(), host, at })?)
+    Ok(dst.claim(&Marker { run: BY_HAND.to_owned(), host, at }, None, work)?)
 }
 
 /// A destination that this command made: removed again, if still empty, unless the copy succeeds.
-struct Made<'a>(Option<&'a Path>);
+struct Made<'a>(Option<(&'a Root, &'a Work<'a>)>);
 
 impl<'a> Made<'a> {
     /// Makes the destination, unless it is there.
-    fn create(dst: &'a Path) -> Result<Option<Self>, Error> {
-        match rustix::fs::mkdir(dst, rustix::fs::Mode::RWXU) {
-            Ok(()) => Ok(Some(Self(Some(dst)))),
+    fn create(dst: &'a Root, work: &'a Work<'a>) -> Result<Option<Self>, Error> {
+        let made = || Ok(Some(Self(Some((dst, work)))));
+        let path = match dst {
+            Root::Here(path) => path,
+            Root::There { .. } => return if dst.make(work)? { made() } else { Ok(None) },
+        };
+        match rustix::fs::mkdir(path, rustix::fs::Mode::RWXU) {
+            Ok(()) => made(),
             Err(Errno::EXIST) => Ok(None),
             // A read-only file system says so even where the directory exists.
-            Err(Errno::ROFS) if exists(dst) => Ok(None),
+            Err(Errno::ROFS) if exists(path) => Ok(None),
             Err(errno) => {
-                let path = path_text(dst.as_os_str().as_encoded_bytes());
+                let path = path_text(path.as_os_str().as_encoded_bytes());
                 let error = Error::new(kind_of(errno), format!("cannot make the destination `{path}`"));
                 Err(error.because(std::io::Error::from(errno)))
             }
@@ -275,26 +304,15 @@ impl<'a> Made<'a> {
 
 impl Drop for Made<'_> {
     fn drop(&mut self) {
-        if let Some(dst) = self.0 {
+        if let Some((dst, work)) = self.0 {
             // Refused by the kernel as soon as anything is in it: what was copied stays.
-            rustix::fs::rmdir(dst).ok();
+            dst.remove(work).ok();
         }
     }
 }
 
 fn exists(path: &Path) -> bool {
     rustix::fs::lstat(path).is_ok()
-}
-
-/// Whether a directory holds nothing but what every root may hold; one that cannot be listed is not called empty. Its
-/// time of access stays where that is permitted: a dry run asks, too.
-fn is_empty(dir: &Path) -> bool {
-    let own = |name: &[u8]| [claim::NAME.as_bytes(), b"lost+found", b".", b".."].contains(&name);
-    let open = |more| {
-        rustix::fs::open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | more, rustix::fs::Mode::empty())
-    };
-    let all = open(OFlags::NOATIME).or_else(|_| open(OFlags::empty())).and_then(rustix::fs::Dir::new);
-    all.is_ok_and(|mut all| all.all(|entry| entry.is_ok_and(|entry| own(entry.file_name().to_bytes()))))
 }
 
 fn parent_of(path: &Path) -> &Path {

@@ -29,6 +29,7 @@ mod outcome;
 mod plan_file;
 mod prune;
 mod rate;
+mod reach;
 mod repl;
 mod resume;
 mod run;

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use super::args::Walk;
 use super::ctx::Ctx;
+use super::reach::Reach;
 use super::signals::stop_on_signals;
+use crate::copy::Work;
 use crate::copy::options::ScanOptions;
-use crate::copy::{self, Work};
 use crate::error::{Error, Exit};
 use crate::progress::Forgetful;
 use crate::report::{human, json};
@@ -15,7 +16,7 @@ use crate::report::{human, json};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  decamp scan /srv/data\n  decamp scan /srv/data --content --xattrs --output json")]
 pub(crate) struct Args {
-    /// The tree
+    /// The tree: a path, or ssh://[user@]host[:port]/path
     dir: PathBuf,
 
     /// Read all content and put it into the digest
@@ -25,6 +26,9 @@ pub(crate) struct Args {
     /// Look at extended attributes, ACLs and capabilities of every entry
     #[arg(long)]
     xattrs: bool,
+
+    #[command(flatten)]
+    reach: Reach,
 
     #[command(flatten)]
     walk: Walk,
@@ -43,7 +47,8 @@ pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
     let live = ctx.live();
     let progress = live.progress();
     let work = Work { progress: &*progress, checkpoint: &Forgetful, cancel: &ctx.cancel };
-    let scanned = copy::scan(&args.dir, &options, &work);
+    let scanned =
+        args.reach.roots(ctx, [&args.dir], false, &*progress).and_then(|[dir]| Ok(dir.scan(&options, &work)?));
     live.finish();
     let scanned = scanned?;
     ctx.result(|| human::scan(&scanned, args.xattrs, ctx.out), || json::scan(&scanned));

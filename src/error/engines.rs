@@ -37,6 +37,15 @@ impl From<CheckpointError> for Error {
     }
 }
 
+impl From<host::tree::Error> for Error {
+    fn from(error: host::tree::Error) -> Self {
+        match error {
+            host::tree::Error::Agent(error) => error.into(),
+            host::tree::Error::Tree(error) => error.into(),
+        }
+    }
+}
+
 impl From<copy::Error> for Error {
     fn from(error: copy::Error) -> Self {
         use copy::Error as E;

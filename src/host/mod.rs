@@ -5,6 +5,7 @@ pub mod error;
 pub mod local;
 pub mod process;
 pub mod ssh;
+pub mod tree;
 
 pub use endpoint::Endpoint;
 pub use error::Error;

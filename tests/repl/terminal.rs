@@ -72,7 +72,7 @@ fn names_options_keys_and_paths_are_completed() {
     // Several: a menu with what each of them is.
     pty.type_keys("copy::");
     pty.type_keys(TAB);
-    let menu = pty.has("copy::compare(left: path, right: path");
+    let menu = pty.has("copy::compare(left: endpoint, right: endpoint");
     assert!(menu.contains("tree(") && menu.contains("scan("), "{menu}");
     pty.type_keys(CTRL_C);
     pty.last(PLAN);
@@ -189,7 +189,7 @@ fn a_plan_is_done_on_demand() {
     let screen = pty.says("nothing was changed; :do does it");
     assert!(screen.contains("would change: copy::root moved") && !call.dir().join("moved").exists(), "{screen}");
     pty.line(":do");
-    pty.says("made  true");
+    pty.says("made   true");
     pty.line("let n = 1; let r = copy::tree(\"data\", \"moved\"); n += 1;");
     pty.has("would change: copy::tree data → moved");
     assert!(!call.dir().join("moved/a").exists());

@@ -14,7 +14,7 @@ use crate::support::rng::Rng;
 use crate::support::ssh::{Setup, Sshd};
 
 /// What a script needs to get to a server as its super-user.
-fn host(name: &str, server: &Sshd, opts: &str) -> String {
+pub(super) fn host(name: &str, server: &Sshd, opts: &str) -> String {
     format!(
         "let {name} = host::ssh(\"root@{}:{}\", #{{ key: \"{}\", known_hosts: \"{}\", {opts} }});\n",
         server.address(),
@@ -24,16 +24,16 @@ fn host(name: &str, server: &Sshd, opts: &str) -> String {
     )
 }
 
-fn call(server: &Sshd, hosts: &str, body: &str) -> Decamp {
+pub(super) fn call(server: &Sshd, hosts: &str, body: &str) -> Decamp {
     let text = format!("//! A test.\nfn params() {{ #{{}} }}\nfn run(p) {{\n{hosts}{body}\n}}\n");
     Decamp::new().file("s.rhai", text).env("XDG_RUNTIME_DIR", server.dir())
 }
 
-fn run(call: &Decamp) -> Decamp {
+pub(super) fn run(call: &Decamp) -> Decamp {
     call.again().args(["run", "./s.rhai", "--output", "json"])
 }
 
-fn result(ran: &Ran) -> Value {
+pub(super) fn result(ran: &Ran) -> Value {
     ran.json()["result"].clone()
 }
 
@@ -47,7 +47,7 @@ fn copy(opts: &str) -> String {
     COPY.replace("OPTS", opts)
 }
 
-fn at(name: &str, path: &Path) -> String {
+pub(super) fn at(name: &str, path: &Path) -> String {
     format!("{name}.at(\"{}\")", path.display())
 }
 
@@ -57,7 +57,7 @@ fn ends(src: &str, dst: &str) -> String {
 
 /// Asserts that nothing of decamp is left on a server.
 #[track_caller]
-fn nothing_left(server: &Sshd) {
+pub(super) fn nothing_left(server: &Sshd) {
     until("no agent runs", || !server.runs("decamp-agent"));
     let left = |dir: &Path| {
         let items = fs::read_dir(dir).into_iter().flatten().flatten();
@@ -128,7 +128,7 @@ fn images_are_made_and_devices_listed_there() {
 
 /// What cuts a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cut {
+pub(super) enum Cut {
     /// This process is killed.
     Decamp,
     /// The processes of the server that hold connections are.
@@ -139,7 +139,7 @@ enum Cut {
     Link,
 }
 
-fn cut(how: Cut, server: &Sshd, running: &crate::support::env::Running) {
+pub(super) fn cut(how: Cut, server: &Sshd, running: &crate::support::env::Running) {
     match how {
         Cut::Decamp => running.signal(Signal::KILL),
         Cut::Sshd => server.signal_connections(Signal::KILL),

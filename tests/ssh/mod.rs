@@ -9,3 +9,4 @@ mod keys;
 mod place;
 mod script;
 mod support;
+mod tree;

@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn signatures_stand_beside_functions() {
         let offers = world().offers("copy::scan");
-        assert!(offers[0].about.starts_with("copy::scan(path: path"), "{}", offers[0].about);
+        assert!(offers[0].about.starts_with("copy::scan(path: endpoint"), "{}", offers[0].about);
     }
 
     #[test]

@@ -90,8 +90,10 @@ impl<'s> Lifted<'s> {
     fn path_argument(&self, text: &str, all: &[Token], at: usize) -> bool {
         let ends = all.get(at + 1).is_some_and(|next| matches!(next.of(text), "," | ")"));
         let begins = at.checked_sub(1).is_some_and(|before| matches!(all[before].of(text), "(" | ","));
-        let declared =
-            |doc: &Doc, name: &str| doc.signatures.iter().any(|signature| signature.contains(&format!("{name}: path")));
+        let declared = |doc: &Doc, name: &str| {
+            let kinds = ["path", "endpoint"].map(|kind| format!("{name}: {kind}"));
+            doc.signatures.iter().any(|signature| kinds.iter().any(|kind| signature.contains(kind)))
+        };
         ends && begins && self.called(text, all, at).is_some_and(|(doc, named)| declared(doc, &named))
     }
 

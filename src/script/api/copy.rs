@@ -15,7 +15,7 @@ pub(crate) mod copy {
     /// Makes the tree at `dst` hold what the tree at `src` holds, and returns a report of every entry.
     ///
     /// # Shape
-    /// copy::tree(src: path, dst: path, [opts: map]) -> map
+    /// copy::tree(src: endpoint, dst: endpoint, [opts: map]) -> map
     /// opts   delete: bool = false, max_delete: int or "N%" = "5%" (of the destination's entries), exclude: list = []
     ///        (rsync's patterns), one_file_system: bool = false, checksum: bool = false, accept: list = [] (owner xattr acl
     ///        capability hardlink holes times special unreadable empty-source), jobs: int = 0 (tuned while running),
@@ -29,6 +29,11 @@ pub(crate) mod copy {
     ///        `effort` is #{ operations, operations_per_second, bytes_per_second, elapsed_ms, workers, most_workers, held },
     ///        `held` why there were no more workers: given, no-gain, limit, idle, or () if it ended before that was known
     ///
+    /// An end is a path, `ssh://[user@]host[:port]/path`, or what `host.at` and `host::endpoint` give. Over SSH an agent of
+    /// decamp is sent to the machine for as long as the run is at work: the source is read and the destination is written
+    /// where they are, of large files that changed only the parts that did cross, and what crosses is compressed as far as
+    /// that is faster. Between two such ends everything comes through here. `backup_dir` is on the destination's machine.
+    ///
     /// # Units
     /// `_bytes` bytes, `_ms` milliseconds; everything else counts entries.
     ///
@@ -36,7 +41,8 @@ pub(crate) mod copy {
     /// Converge: writes below `dst` only, takes up where an earlier attempt ended. What this run did not make is moved to
     /// `backup_dir`, or left alone and counted as failed, or (`foreign: "allow"`) replaced. Undo removes what the run made
     /// and nobody changed since, and puts the backup back. A plan walks both trees and writes nothing; so does `dry_run`,
-    /// which may be called outside a step, and fails as the pass would if more would be deleted than allowed.
+    /// which may be called outside a step, and fails as the pass would if more would be deleted than allowed. After a lost
+    /// connection a resume lists again and sends what is missing; it waits while the agent there still holds the destination.
     ///
     /// # Errors
     /// `not_found` and `invalid` for roots that cannot be used; both must be there, in a plan `copy::root` in a step before
@@ -55,19 +61,19 @@ pub(crate) mod copy {
     /// assert_eq(report.created.files, 3);
     /// ```
     #[rhai_fn(name = "tree", return_raw, volatile)]
-    pub fn tree_plain(context: NativeCallContext, src: &str, dst: &str) -> Result {
-        raise_data(&context, tree::copy(&context, src, dst, Map::new()))
+    pub fn tree_plain(context: NativeCallContext, src: Dynamic, dst: Dynamic) -> Result {
+        raise_data(&context, tree::copy(&context, &src, &dst, Map::new()))
     }
 
     #[rhai_fn(name = "tree", return_raw, volatile)]
-    pub fn tree_with(context: NativeCallContext, src: &str, dst: &str, opts: Map) -> Result {
-        raise_data(&context, tree::copy(&context, src, dst, opts))
+    pub fn tree_with(context: NativeCallContext, src: Dynamic, dst: Dynamic, opts: Map) -> Result {
+        raise_data(&context, tree::copy(&context, &src, &dst, opts))
     }
 
     /// Makes the directory `dst` if it does not exist; the one above it must.
     ///
     /// # Shape
-    /// copy::root(dst: path) -> map
+    /// copy::root(dst: endpoint) -> map
     /// result #{ made: bool, empty: bool (nothing in it that a copy would look at), path: string }
     ///
     /// # Effects
@@ -85,14 +91,14 @@ pub(crate) mod copy {
     /// assert_eq(step("root", || copy::root(tmp + "/new")).made, true);
     /// ```
     #[rhai_fn(name = "root", return_raw, volatile)]
-    pub fn root(context: NativeCallContext, dst: &str) -> Result {
-        raise_data(&context, tree::make_root(&context, dst))
+    pub fn root(context: NativeCallContext, dst: Dynamic) -> Result {
+        raise_data(&context, tree::make_root(&context, &dst))
     }
 
     /// Counts a tree: entries by type, bytes, and what a destination must be able to hold.
     ///
     /// # Shape
-    /// copy::scan(path: path, [opts: map]) -> map
+    /// copy::scan(path: endpoint, [opts: map]) -> map
     /// opts   content: bool = false (read it into the digest), xattrs: bool = false, exclude: list = [],
     ///        one_file_system: bool = false, jobs: int = 0
     /// result #{ counts, bytes, disk_bytes, hardlinks, sparse, xattrs, acls, capabilities, sockets, devices, others_owner,
@@ -116,19 +122,19 @@ pub(crate) mod copy {
     /// assert_eq(copy::scan(tmp + "/a").counts.files, 3);
     /// ```
     #[rhai_fn(name = "scan", return_raw, volatile)]
-    pub fn scan_plain(context: NativeCallContext, path: &str) -> Result {
-        raise_data(&context, look::scan(&context, path, Map::new()))
+    pub fn scan_plain(context: NativeCallContext, path: Dynamic) -> Result {
+        raise_data(&context, look::scan(&context, &path, Map::new()))
     }
 
     #[rhai_fn(name = "scan", return_raw, volatile)]
-    pub fn scan_with(context: NativeCallContext, path: &str, opts: Map) -> Result {
-        raise_data(&context, look::scan(&context, path, opts))
+    pub fn scan_with(context: NativeCallContext, path: Dynamic, opts: Map) -> Result {
+        raise_data(&context, look::scan(&context, &path, opts))
     }
 
     /// Compares two trees: every property, and as much content as asked for.
     ///
     /// # Shape
-    /// copy::compare(left: path, right: path, [opts: map]) -> map
+    /// copy::compare(left: endpoint, right: endpoint, [opts: map]) -> map
     /// opts   content: "none" | "sample" | "full" = "full", sample: int = 5 (per cent), exclude: list = [],
     ///        accept: list = [], one_file_system: bool = false, jobs: int = 0
     /// result #{ equal, left: #{ counts, bytes, digest }, right, differences, named, content_files, content_bytes, failed,
@@ -154,19 +160,19 @@ pub(crate) mod copy {
     /// assert_eq(seen.left.digest, seen.right.digest);
     /// ```
     #[rhai_fn(name = "compare", return_raw, volatile)]
-    pub fn compare_plain(context: NativeCallContext, left: &str, right: &str) -> Result {
-        raise_data(&context, look::compare(&context, left, right, Map::new()))
+    pub fn compare_plain(context: NativeCallContext, left: Dynamic, right: Dynamic) -> Result {
+        raise_data(&context, look::compare(&context, &left, &right, Map::new()))
     }
 
     #[rhai_fn(name = "compare", return_raw, volatile)]
-    pub fn compare_with(context: NativeCallContext, left: &str, right: &str, opts: Map) -> Result {
-        raise_data(&context, look::compare(&context, left, right, opts))
+    pub fn compare_with(context: NativeCallContext, left: Dynamic, right: Dynamic, opts: Map) -> Result {
+        raise_data(&context, look::compare(&context, &left, &right, opts))
     }
 
     /// Says what a destination can hold, and what the user may do there.
     ///
     /// # Shape
-    /// copy::probe(path: path) -> map
+    /// copy::probe(path: endpoint) -> map
     /// result #{ fs_type, writable, read_only_reason, free_bytes, free_inodes, chown, squash, xattr, acl, capability, hardlink,
     ///        holes, time_ns, device, name_max_bytes }; () where it cannot be told without making a named file
     ///
@@ -187,14 +193,14 @@ pub(crate) mod copy {
     /// assert_eq(copy::probe(tmp).writable, true);
     /// ```
     #[rhai_fn(name = "probe", return_raw, volatile)]
-    pub fn probe(context: NativeCallContext, path: &str) -> Result {
-        raise_data(&context, look::probe(&context, path))
+    pub fn probe(context: NativeCallContext, path: Dynamic) -> Result {
+        raise_data(&context, look::probe(&context, &path))
     }
 
     /// Says what of the tree at `src` the file system at `dst` cannot hold, space and length of names included.
     ///
     /// # Shape
-    /// copy::shortfalls(src: path, dst: path, [opts: map]) -> map
+    /// copy::shortfalls(src: endpoint, dst: endpoint, [opts: map]) -> map
     /// opts   exclude: list = [], one_file_system: bool = false, jobs: int = 0
     /// result #{ missing: [#{ accept, entries, reason }], scan, probe }; `accept` is the word to accept it by, () if it cannot be
     ///
@@ -216,19 +222,19 @@ pub(crate) mod copy {
     /// assert_eq(found.scan.counts.files, 3);
     /// ```
     #[rhai_fn(name = "shortfalls", return_raw, volatile)]
-    pub fn shortfalls_plain(context: NativeCallContext, src: &str, dst: &str) -> Result {
-        raise_data(&context, look::shortfalls(&context, src, dst, Map::new()))
+    pub fn shortfalls_plain(context: NativeCallContext, src: Dynamic, dst: Dynamic) -> Result {
+        raise_data(&context, look::shortfalls(&context, &src, &dst, Map::new()))
     }
 
     #[rhai_fn(name = "shortfalls", return_raw, volatile)]
-    pub fn shortfalls_with(context: NativeCallContext, src: &str, dst: &str, opts: Map) -> Result {
-        raise_data(&context, look::shortfalls(&context, src, dst, opts))
+    pub fn shortfalls_with(context: NativeCallContext, src: Dynamic, dst: Dynamic, opts: Map) -> Result {
+        raise_data(&context, look::shortfalls(&context, &src, &dst, opts))
     }
 
     /// Says which directories two roots really are, and refuses roots that overlap.
     ///
     /// # Shape
-    /// copy::roots(src: path, dst: path, [opts: map]) -> map
+    /// copy::roots(src: endpoint, dst: endpoint, [opts: map]) -> map
     /// opts   expect: map (what an earlier call gave), options: map (of copy::tree, checked here already)
     /// result #{ source: string, dest: string }; `dest` is () if it does not exist yet
     ///
@@ -251,12 +257,12 @@ pub(crate) mod copy {
     /// assert_eq(type_of(ids.source), "string");
     /// ```
     #[rhai_fn(name = "roots", return_raw, volatile)]
-    pub fn roots_plain(context: NativeCallContext, src: &str, dst: &str) -> Result {
-        raise_data(&context, look::roots(&context, src, dst, Map::new()))
+    pub fn roots_plain(context: NativeCallContext, src: Dynamic, dst: Dynamic) -> Result {
+        raise_data(&context, look::roots(&context, &src, &dst, Map::new()))
     }
 
     #[rhai_fn(name = "roots", return_raw, volatile)]
-    pub fn roots_with(context: NativeCallContext, src: &str, dst: &str, opts: Map) -> Result {
-        raise_data(&context, look::roots(&context, src, dst, opts))
+    pub fn roots_with(context: NativeCallContext, src: Dynamic, dst: Dynamic, opts: Map) -> Result {
+        raise_data(&context, look::roots(&context, &src, &dst, opts))
     }
 }

@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use super::error::{Fail, Stop};
 use crate::cancel::Cancel;
-use crate::copy::claim::Claim;
 use crate::copy::identity::RootId;
 use crate::error::{Error, Kind};
+use crate::host::tree::Ours;
 use crate::journal::{Class, EffectId, Run, StepId, StepKind, StepStatus};
 use crate::progress::Progress;
 use crate::rate::Rate;
@@ -70,7 +70,7 @@ pub(crate) struct State {
     /// Identities of the roots a plan looked at, by path; none: it did not exist.
     pub(crate) targets: BTreeMap<String, Option<String>>,
     /// Destinations this process has claimed, by path.
-    pub(crate) claims: BTreeMap<PathBuf, Claim>,
+    pub(crate) claims: BTreeMap<PathBuf, Ours>,
     /// Hosts by what was asked for: handles of the same one share its connection.
     pub(crate) hosts: BTreeMap<String, Arc<super::ssh::Remote>>,
     /// What answers questions about files for this machine.

@@ -70,7 +70,7 @@ impl Place {
         Self::parse(ctx, &text, "host::ssh", Map::new())
     }
 
-    fn parse(ctx: &Ctx, text: &str, function: &'static str, opts: Map) -> Result<Self, Error> {
+    pub(super) fn parse(ctx: &Ctx, text: &str, function: &'static str, opts: Map) -> Result<Self, Error> {
         let options = ssh::Wanted::read(ctx, function, opts)?;
         if !text.contains("://") {
             return Ok(Self::Here(paths::path(text)?));

@@ -6,26 +6,36 @@ use std::path::{Path, PathBuf};
 
 use super::ctx::Ctx;
 use super::error::Fail;
+use super::far::Place;
 use super::paths::text;
+use super::root::{self, is_far, is_missing};
 use crate::copy::claim::{self, Claim, Marker};
-use crate::copy::{self, identity::RootId};
+use crate::copy::far::Look;
+use crate::copy::{self, Work, identity::RootId};
 use crate::error::{Error, Exit, Kind};
+use crate::host::ssh::SILENT;
+use crate::host::tree::{self, Ours, Root};
 use crate::journal::{LeaseMode, Run, RunId, Target, TargetKind};
-use crate::progress::{Checkpoint, Record};
+use crate::progress::{Checkpoint, Forgetful, Record};
+use crate::units::path_bytes;
 
 /// Takes the leases of both roots in the journal; a destination that does not exist yet is known by its place.
-pub(super) fn lease(ctx: &Ctx, source: &Path, dest: &Path) -> Result<(), Fail> {
+pub(super) fn lease(ctx: &Ctx, source: &Place, dest: &Place) -> Result<(), Fail> {
     leases(ctx, &[(source, LeaseMode::Shared), (dest, LeaseMode::Exclusive)])
 }
 
 /// Takes the lease of a directory that is about to be made.
-pub(super) fn lease_root(ctx: &Ctx, dest: &Path) -> Result<(), Fail> {
+pub(super) fn lease_root(ctx: &Ctx, dest: &Place) -> Result<(), Fail> {
     leases(ctx, &[(dest, LeaseMode::Exclusive)])
 }
 
-fn leases(ctx: &Ctx, targets: &[(&Path, LeaseMode)]) -> Result<(), Fail> {
+fn leases(ctx: &Ctx, targets: &[(&Place, LeaseMode)]) -> Result<(), Fail> {
     let Some(run) = &ctx.run else { return Ok(()) };
-    for (path, mode) in targets.iter().copied() {
+    for (place, mode) in targets.iter().copied() {
+        let Some(path) = place.here() else {
+            run.lease(far_target(ctx, place, mode)?)?;
+            continue;
+        };
         let failed = |error| Error::new(Kind::Io, format!("cannot resolve `{}`", text(path))).because(error);
         let (full, key) = match (copy::root_id(path), path.parent(), path.file_name()) {
             (Err(copy::Error::NotFound { .. }), Some(parent), Some(name)) => {
@@ -45,10 +55,81 @@ fn leases(ctx: &Ctx, targets: &[(&Path, LeaseMode)]) -> Result<(), Fail> {
     Ok(())
 }
 
+/// What is leased of a tree on another machine, which is known by its key.
+fn far_target(ctx: &Ctx, place: &Place, mode: LeaseMode) -> Result<Target, Fail> {
+    let machine = place.remote().map(|remote| remote.machine(ctx)).transpose()?.unwrap_or_default();
+    let root = place.root(ctx)?;
+    let looked = with_work(ctx, |work| root.look(Look::Id, work));
+    let (key, full) = if is_missing(&looked) {
+        (text(place.path()), root)
+    } else {
+        let looked = looked.map_err(Error::from)?;
+        (format!("{:x}:{:x}", looked.id.dev, looked.id.ino), root.beside(looked.full))
+    };
+    // As it is shown: the text form of its bytes.
+    let path = path_bytes(&full.to_string()).map_err(Error::from)?;
+    Ok(Target { kind: TargetKind::Tree, key: format!("tree:{machine}:{key}"), path, mode })
+}
+
+/// Asks something that keeps nothing.
+fn with_work<T>(ctx: &Ctx, ask: impl FnOnce(&Work<'_>) -> T) -> T {
+    let (cancel, progress) = (ctx.cancel(), ctx.progress());
+    ask(&Work { progress: &*progress, checkpoint: &Forgetful, cancel: &cancel })
+}
+
+fn marker_of(run: &Run) -> Marker {
+    Marker {
+        run: run.id().as_str().to_owned(),
+        host: super::super::host_name(),
+        at: jiff::Timestamp::now().to_string(),
+    }
+}
+
+/// Claims a destination on another machine; again where the connection of the claim before was lost.
+fn claim_far(ctx: &Ctx, run: &Run, dest: &Place, expected: Option<&RootId>) -> Result<(), Fail> {
+    let root = dest.root(ctx)?;
+    let mut state = ctx.state();
+    if state.claims.get(&dest.key()).is_some_and(Ours::is_held) {
+        drop(state);
+        let found = with_work(ctx, |work| root::id(&root, work)).map_err(Error::from)?;
+        return match expected.filter(|expected| **expected != found) {
+            None => Ok(()),
+            Some(expected) => {
+                let changed = copy::Error::RootChanged { path: dest.to_string(), expected: expected.clone(), found };
+                Err(Error::from(changed).into())
+            }
+        };
+    }
+    state.claims.remove(&dest.key());
+    drop(state);
+    let marker = marker_of(run);
+    let end = std::time::Instant::now() + SILENT + std::time::Duration::from_secs(5);
+    let claim = loop {
+        match with_work(ctx, |work| root.claim(&marker, expected, work)) {
+            // An attempt before, whose connection was lost: its agent gives up when it has heard nothing for a while.
+            Err(tree::Error::Tree(copy::Error::Held { by: Some(by) }))
+                if by.run == marker.run && std::time::Instant::now() < end =>
+            {
+                ctx.cancel().sleep(std::time::Duration::from_millis(200)).map_err(Error::from)?;
+            }
+            claimed => break claimed.map_err(Error::from)?,
+        }
+    };
+    ctx.state().claims.insert(dest.key(), claim);
+    Ok(())
+}
+
 /// Claims the destination for the run, on the destination itself, once per process; nothing is written to a directory
 /// that is not the `expected` one.
-pub(super) fn claim_root(ctx: &Ctx, dest: &Path, expected: Option<&RootId>) -> Result<(), Error> {
+pub(super) fn claim_root(ctx: &Ctx, dest: &Place, expected: Option<&RootId>) -> Result<(), Error> {
     let Some(run) = &ctx.run else { return Ok(()) };
+    match dest.here() {
+        Some(path) => claim_here(ctx, run, path, expected),
+        None => claim_far(ctx, run, dest, expected).map_err(Fail::into_error),
+    }
+}
+
+fn claim_here(ctx: &Ctx, run: &Run, dest: &Path, expected: Option<&RootId>) -> Result<(), Error> {
     let found = copy::root_id(dest)?;
     if let Some(expected) = expected.filter(|expected| **expected != found) {
         return Err(copy::Error::RootChanged { path: text(dest), expected: expected.clone(), found }.into());
@@ -58,13 +139,8 @@ pub(super) fn claim_root(ctx: &Ctx, dest: &Path, expected: Option<&RootId>) -> R
         .map_err(|error| Error::new(Kind::Io, format!("cannot resolve `{}`", text(dest))).because(error))?;
     let mut state = ctx.state();
     if let Entry::Vacant(free) = state.claims.entry(full) {
-        let marker = Marker {
-            run: run.id().as_str().to_owned(),
-            host: super::super::host_name(),
-            at: jiff::Timestamp::now().to_string(),
-        };
-        let claim = claim::take(free.key(), &marker)?;
-        free.insert(claim);
+        let claim = claim::take(free.key(), &marker_of(run))?;
+        free.insert(Ours::Here(claim));
     }
     Ok(())
 }
@@ -154,12 +230,25 @@ pub(crate) fn give_back(ctx: &Ctx) -> Result<(), Error> {
     let Some(run) = &ctx.run else { return Ok(()) };
     let claims = std::mem::take(&mut ctx.state().claims);
     for (root, claim) in claims {
-        release(run, &root, claim)?;
+        match claim {
+            Ours::Here(claim) => release(run, &root, claim)?,
+            far => match far.release() {
+                // Whether the marker is still there is looked at below.
+                Ok(()) | Err(copy::Error::Apart(_)) => {}
+                Err(error) => return Err(error.into()),
+            },
+        }
     }
     // A process that only found everything done has claimed nothing, and the marker of the one before is still there,
     // or has just gone.
     for lease in run.leases()? {
         let root = PathBuf::from(std::ffi::OsString::from_vec(lease.target.path.clone()));
+        if is_far(&root) {
+            if lease.target.mode == LeaseMode::Exclusive && lease.target.kind == TargetKind::Tree {
+                release_far(ctx, run, &root)?;
+            }
+            continue;
+        }
         if let Some(claim) = marked(run.id(), &lease.target, &root)? {
             release(run, &root, claim)?;
         } else if lease.target.mode == LeaseMode::Exclusive && root.is_dir() {
@@ -169,9 +258,31 @@ pub(crate) fn give_back(ctx: &Ctx) -> Result<(), Error> {
     Ok(())
 }
 
+/// Removes the run's marker from a root on another machine, if it is there.
+fn release_far(ctx: &Ctx, run: &Run, path: &Path) -> Result<(), Error> {
+    let released = || -> Result<(), Fail> {
+        let root: Root = Place::kept(ctx, &text(path))?.root(ctx)?;
+        let marker = with_work(ctx, |work| root.marker(work));
+        if is_missing(&marker) {
+            return Ok(());
+        }
+        if let Some(marker) = marker.map_err(Error::from)?.filter(|marker| marker.run == run.id().as_str()) {
+            let claim = with_work(ctx, |work| root.claim(&marker, None, work)).map_err(Error::from)?;
+            claim.release().map_err(Error::from)?;
+        }
+        Ok(())
+    };
+    released().map_err(Fail::into_error)
+}
+
 /// Removes the marker of a run that is given up from a target, if it is there.
 pub(crate) fn forget(run: &RunId, target: &Target) -> Result<(), Error> {
     let root = PathBuf::from(std::ffi::OsString::from_vec(target.path.clone()));
+    if is_far(&root) && target.mode == LeaseMode::Exclusive && target.kind == TargetKind::Tree {
+        // How its host is reached only the script knows.
+        let message = format!("`{}/{}` on the other machine was not looked at", text(&root), claim::NAME);
+        return Err(Error::new(Kind::Unsupported, message).hint("if it is there, remove it by hand"));
+    }
     marked(run, target, &root)?.map_or(Ok(()), |claim| Ok(claim.release()?))
 }
 

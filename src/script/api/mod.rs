@@ -29,6 +29,7 @@ pub(crate) mod parallel;
 pub(crate) mod paths;
 pub(crate) mod place;
 pub(crate) mod replay;
+pub(crate) mod root;
 pub(crate) mod secret;
 pub(crate) mod ssh;
 pub(crate) mod step;

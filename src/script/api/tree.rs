@@ -1,25 +1,28 @@
 //! What stands behind `copy::tree` and `copy::root`: options, the engine call inside an effect, and their undo.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use rhai::{Map, NativeCallContext};
+use rhai::{Dynamic, Map, NativeCallContext};
 use serde_json::{Value, json};
 
 use super::choices::{jobs, losses, max_delete, max_rate};
 use super::ctx::Ctx;
 use super::effect::{Effect, Planned, Unfinished};
 use super::error::Fail;
-use super::hold::{Writing, claim_root, lease, lease_root, whole};
+use super::far::Place;
+use super::hold::{Writing, claim_root, lease, lease_root};
 use super::ledger::Ledger;
 use super::options::Options;
 use super::paths::{kept_path, path, text};
+use super::root::{id, is_missing, planned};
 use crate::copy::exclude::Exclude;
+use crate::copy::far::Look;
 use crate::copy::identity::RootId;
 use crate::copy::options::{self as engine, Equality, Foreign, MaxDelete};
 use crate::copy::report::Report;
 use crate::copy::{self, Work};
 use crate::error::{Error, Exit, Kind};
+use crate::host::tree::{self, Root};
 use crate::journal::Class;
 use crate::progress::{Checkpoint, Forgetful};
 use crate::rate::MaxRate;
@@ -96,20 +99,23 @@ fn expected(roots: &Value) -> Result<Option<(RootId, RootId)>, Error> {
 }
 
 /// `copy::tree(src, dst, opts)`.
-pub(super) fn copy(context: &NativeCallContext<'_>, src: &str, dst: &str, opts: Map) -> Answer {
+pub(super) fn copy(context: &NativeCallContext<'_>, src: &Dynamic, dst: &Dynamic, opts: Map) -> Answer {
     let ctx = Ctx::of(context)?;
     let mut pass = pass_options(opts)?;
     pass.engine.rate = ctx.rate.below(pass.max_rate.0);
-    let (source, dest) = (path(src)?, path(dst)?);
-    for root in [&source, &dest] {
-        ctx.saw(root, copy::root_id(root).ok().as_ref());
-    }
+    let (source, dest) = (Place::of(&ctx, src)?, Place::of(&ctx, dst)?);
+    let (from, to) = (source.root(&ctx)?, dest.root(&ctx)?);
     let cancel = ctx.cancel();
     let store = progress_store(&ctx, &dest)?;
     let progress = ctx.progress();
     let work = Work { progress: &*progress, checkpoint: &*store, cancel: &cancel };
+    if ctx.profile() == Profile::Plan {
+        for (place, root) in [(&source, &from), (&dest, &to)] {
+            ctx.saw(&place.key(), id(root, &work).ok().as_ref());
+        }
+    }
     if pass.engine.dry_run {
-        let report = copy::tree(&source, &dest, &pass.engine, &work).map_err(Error::from)?;
+        let report = tree::tree(&from, &to, &pass.engine, &work).map_err(Error::from)?;
         let (would, dest_entries) = (report.deleted, report.dest_entries);
         let limit = pass.engine.max_delete.limit(dest_entries);
         if pass.engine.delete && would > limit {
@@ -124,19 +130,20 @@ pub(super) fn copy(context: &NativeCallContext<'_>, src: &str, dst: &str, opts: 
         Foreign::Backup(dir) => Some(text(dir)),
         Foreign::Refuse | Foreign::Allow => None,
     };
-    let root = copy::root_id(&dest).map(|id| id.to_string()).ok();
+    let root = id(&to, &work).map(|id| id.to_string()).ok();
+    let (src, dst) = (source.to_string(), dest.to_string());
     let effect = Effect {
         function: "copy::tree",
-        target: format!("{} → {}", text(&source), text(&dest)),
+        target: format!("{src} → {dst}"),
         class: Class::Converge,
-        request: json!({ "src": text(&source), "dst": text(&dest), "opts": pass.request }),
-        undo: Some(
-            json!({ "native": "copy::tree", "src": text(&source), "dst": text(&dest), "backup": backup, "root": root }),
-        ),
+        request: json!({ "src": src, "dst": dst, "opts": pass.request }),
+        undo: Some(json!({ "native": "copy::tree", "src": src, "dst": dst, "backup": backup, "root": root })),
         happened: Value::Null,
     };
     let plan = || {
-        let certainty = to_be_there(&ctx, &dest)?;
+        let found = id(&to, &work);
+        let missing = is_missing(&found);
+        let certainty = to_be_there(&ctx, &dest, found)?;
         if pass.again {
             let nothing = Report { planned: true, ..Report::default() };
             let summary = "what has changed until then".to_owned();
@@ -144,8 +151,8 @@ pub(super) fn copy(context: &NativeCallContext<'_>, src: &str, dst: &str, opts: 
         }
         let mut options = pass.engine.clone();
         options.dry_run = true;
-        let mut report = copy::tree(&source, &dest, &options, &work)?;
-        if dest.symlink_metadata().is_err() {
+        let mut report = tree::tree(&from, &to, &options, &work).map_err(Error::from)?;
+        if missing {
             // The root itself is made by `copy::root`, which the plan lists; the copy only dresses it.
             report.created.dirs -= report.created.dirs.min(1);
             report.meta_updated += 1;
@@ -160,11 +167,12 @@ pub(super) fn copy(context: &NativeCallContext<'_>, src: &str, dst: &str, opts: 
     let act = || {
         claim_root(&ctx, &dest, pass.engine.expect.as_ref().map(|(_, dest)| dest))?;
         let kept = match &pass.engine.foreign {
-            Foreign::Backup(dir) => Some(dir.as_path()),
+            Foreign::Backup(dir) => Some(dest.beside(dir).key()),
             Foreign::Refuse | Foreign::Allow => None,
         };
-        let _writing = Writing::begin(&ctx, kept.into_iter().chain([dest.as_path()]))?;
-        let report = copy::tree(&source, &dest, &pass.engine, &work).map_err(Error::from)?;
+        let key = dest.key();
+        let _writing = Writing::begin(&ctx, kept.iter().map(|kept| &**kept).chain([&*key]))?;
+        let report = tree::tree(&from, &to, &pass.engine, &work).map_err(Error::from)?;
         Ok::<_, Unfinished>((shown::report(&report), changes(&report)))
     };
     ctx.effect(effect, plan, act)
@@ -175,24 +183,19 @@ pub(super) fn copy(context: &NativeCallContext<'_>, src: &str, dst: &str, opts: 
 ///
 /// # Errors
 /// `not_found`, as the run would fail.
-fn to_be_there(ctx: &Ctx, dest: &Path) -> Result<&'static str, Error> {
-    let missing = match copy::root_id(dest) {
-        Err(error @ copy::Error::NotFound { .. }) => error,
+fn to_be_there(ctx: &Ctx, dest: &Place, found: Result<RootId, tree::Error>) -> Result<&'static str, Error> {
+    let missing = match found {
+        Err(error @ tree::Error::Tree(copy::Error::NotFound { .. })) => error,
         found => return Ok(found.map(|_| "exact")?),
     };
     let state = ctx.state();
-    if state.planned_roots.contains(&place(dest)) {
+    if state.planned_roots.contains(&planned(dest)) {
         return Ok("exact");
     }
     if state.plan.iter().any(|item| item.function == "host.exec") {
         return Ok("maybe");
     }
     Err(Error::from(missing).hint("make it in a step before: copy::root(…)").exit(Exit::Failed))
-}
-
-/// The path by which a directory of a plan is known, however it is written.
-fn place(path: &Path) -> std::path::PathBuf {
-    whole(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
 }
 
 fn changes(report: &Report) -> bool {
@@ -212,31 +215,39 @@ fn summary(report: &Report) -> String {
 }
 
 /// Where the engine remembers: the run's own store, in the part for this destination, or nowhere.
-fn progress_store(ctx: &Ctx, dest: &Path) -> Result<Arc<dyn Checkpoint>, Fail> {
+fn progress_store(ctx: &Ctx, dest: &Place) -> Result<Arc<dyn Checkpoint>, Fail> {
     match (&ctx.run, ctx.profile()) {
-        (Some(run), Profile::Live) => Ok(Arc::new(Ledger::of(run.progress()?, dest))),
+        (Some(run), Profile::Live) => Ok(Arc::new(Ledger::of(run.progress()?, &dest.key()))),
         _ => Ok(Arc::new(Forgetful)),
     }
 }
 
 /// `copy::root(dst)`.
-pub(super) fn make_root(context: &NativeCallContext<'_>, dst: &str) -> Answer {
+pub(super) fn make_root(context: &NativeCallContext<'_>, dst: &Dynamic) -> Answer {
     let ctx = Ctx::of(context)?;
-    let dest = path(dst)?;
+    let dest = Place::of(&ctx, dst)?;
+    let to = dest.root(&ctx)?;
+    let (cancel, progress) = (ctx.cancel(), ctx.progress());
+    let work = Work { progress: &*progress, checkpoint: &Forgetful, cancel: &cancel };
+    let existed = exists(&to, &work)?;
     if ctx.profile() == Profile::Live {
         lease_root(&ctx, &dest)?;
     }
     let effect = Effect {
         function: "copy::root",
-        target: text(&dest),
+        target: dest.to_string(),
         class: Class::Converge,
-        request: json!({ "dst": text(&dest) }),
-        undo: Some(json!({ "native": "copy::root", "dst": text(&dest), "existed": dest.symlink_metadata().is_ok() })),
+        request: json!({ "dst": dest.to_string() }),
+        undo: Some(json!({ "native": "copy::root", "dst": dest.to_string(), "existed": existed })),
         happened: Value::Null,
     };
     let result = |made: bool| {
-        let empty = made || copy::bare(&dest).map_err(Error::from)?;
-        Ok::<_, Error>(json!({ "made": made, "empty": empty, "path": text(&dest) }))
+        let empty = match dest.here() {
+            _ if made => true,
+            Some(here) => copy::bare(here).map_err(Error::from)?,
+            None => to.look(Look::Id, &work).map_err(Error::from)?.empty,
+        };
+        Ok::<_, Error>(json!({ "made": made, "empty": empty, "path": dest.to_string() }))
     };
     let failed = |error: std::io::Error| {
         let kind = match error.kind() {
@@ -244,69 +255,112 @@ pub(super) fn make_root(context: &NativeCallContext<'_>, dst: &str) -> Answer {
             std::io::ErrorKind::PermissionDenied => Kind::Denied,
             _ => Kind::Io,
         };
-        Error::new(kind, format!("cannot make the directory `{}`", text(&dest))).because(error)
+        Error::new(kind, format!("cannot make the directory `{dest}`")).because(error)
     };
     let plan = || {
-        let missing = dest.symlink_metadata().is_err();
+        let missing = !existed;
         if missing {
-            ctx.state().planned_roots.insert(place(&dest));
+            ctx.state().planned_roots.insert(planned(&dest));
         }
         let summary = if missing { "to be made" } else { "is there" };
         Ok(Planned { result: result(missing)?, certainty: "exact", changes: Some(missing), summary: summary.into() })
     };
-    let act = || match std::fs::create_dir(&dest) {
-        Ok(()) => Ok((result(true)?, true)),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && dest.is_dir() => Ok((result(false)?, false)),
-        Err(error) => Err(Unfinished::from(failed(error))),
+    let act = || {
+        let Some(here) = dest.here() else {
+            let made = to.make(&work).map_err(Error::from)?;
+            return Ok::<_, Unfinished>((result(made)?, made));
+        };
+        match std::fs::create_dir(here) {
+            Ok(()) => Ok((result(true)?, true)),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && here.is_dir() => {
+                Ok((result(false)?, false))
+            }
+            Err(error) => Err(Unfinished::from(failed(error))),
+        }
     };
     ctx.effect(effect, plan, act)
+}
+
+/// Whether anything is where a root is to be.
+fn exists(root: &Root, work: &Work<'_>) -> Result<bool, Error> {
+    match root {
+        Root::Here(path) => Ok(path.symlink_metadata().is_ok()),
+        Root::There { .. } => match id(root, work) {
+            Ok(_) | Err(tree::Error::Tree(copy::Error::NotDirectory { .. })) => Ok(true),
+            found if is_missing(&found) => Ok(false),
+            Err(error) => Err(error.into()),
+        },
+    }
 }
 
 /// Puts back what `copy::tree` and `copy::root` did, from what they recorded; lines for people about what was left.
 pub(crate) fn undo(ctx: &Ctx, recorded: &Value) -> Result<Vec<String>, Fail> {
     let field = |key: &str| recorded.get(key).and_then(Value::as_str);
-    let dest = kept_path(field("dst").unwrap_or_default())?;
+    let dest = Place::kept(ctx, field("dst").unwrap_or_default())?;
     if field("native") == Some("copy::root") {
         return undo_root(ctx, &dest, recorded.get("existed") == Some(&Value::Bool(true)));
     }
-    let source = kept_path(field("src").unwrap_or_default())?;
+    let source = Place::kept(ctx, field("src").unwrap_or_default())?;
     let backup = field("backup").map(kept_path).transpose()?;
     let root = field("root").map(str::parse::<RootId>).transpose().map_err(Error::from)?;
-    if dest.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
-        // Removed by an undo before this one, or by somebody else: there is nothing to take back any more.
-        let lost = backup.map(|backup| format!("{}: does not exist; look into {}", text(&dest), text(&backup)));
-        return Ok(lost.into_iter().collect());
-    }
-    claim_root(ctx, &dest, root.as_ref())?;
+    let to = dest.root(ctx)?;
     let store = progress_store(ctx, &dest)?;
     let cancel = ctx.cancel();
     let progress = ctx.progress();
     let work = Work { progress: &*progress, checkpoint: &*store, cancel: &cancel };
-    let undone = copy::undo(&dest, &source, backup.as_deref(), root.as_ref(), &work).map_err(Error::from)?;
-    let mut lines: Vec<String> =
-        undone.named.iter().map(|(path, why)| format!("{}: left: {why}", path_text(path))).collect();
+    if !exists(&to, &work)? {
+        // Removed by an undo before this one, or by somebody else: there is nothing to take back any more.
+        let lost = backup.map(|backup| format!("{dest}: does not exist; look into {}", text(&backup)));
+        return Ok(lost.into_iter().collect());
+    }
+    claim_root(ctx, &dest, root.as_ref())?;
+    let mut lines = Vec::new();
+    let from = match source.root(ctx) {
+        Ok(from) => Some(from),
+        Err(Fail::Error(error)) => {
+            lines.push(format!("{source}: cannot be reached, so that less is recognised: {}", error.message));
+            None
+        }
+        Err(stop) => return Err(stop),
+    };
+    let said = lines.len();
+    let undone = tree::undo(&to, from.as_ref(), backup.as_deref(), root.as_ref(), &work).map_err(Error::from)?;
+    lines.extend(undone.named.iter().map(|(path, why)| format!("{}: left: {why}", path_text(path))));
     lines.extend(
         undone.errors.iter().map(|error| format!("{}: {}: {}", path_text(&error.path), error.op, error.reason)),
     );
-    let named = u64::try_from(lines.len()).unwrap_or(u64::MAX);
+    let named = u64::try_from(lines.len() - said).unwrap_or(u64::MAX);
     if let Some(more @ 1..) = (undone.left + undone.failed).checked_sub(named) {
         lines.push(format!("and {} more", show_count(more)));
     }
     Ok(lines)
 }
 
-fn undo_root(ctx: &Ctx, dest: &Path, existed: bool) -> Result<Vec<String>, Fail> {
+fn undo_root(ctx: &Ctx, dest: &Place, existed: bool) -> Result<Vec<String>, Fail> {
     if existed {
         return Ok(Vec::new());
     }
     // The run's own marker is in it.
-    let claim = dest.canonicalize().ok().and_then(|full| ctx.state().claims.remove(&full));
+    let key = match dest.here() {
+        Some(path) => path.canonicalize().ok(),
+        None => Some(dest.key()),
+    };
+    let claim = key.and_then(|key| ctx.state().claims.remove(&key));
     if let Some(claim) = claim {
         claim.release().map_err(Error::from)?;
     }
-    Ok(match std::fs::remove_dir(dest) {
+    let Some(path) = dest.here() else {
+        let (cancel, progress) = (ctx.cancel(), ctx.progress());
+        let work = Work { progress: &*progress, checkpoint: &Forgetful, cancel: &cancel };
+        return Ok(match dest.root(ctx)?.remove(&work) {
+            Ok(_) => Vec::new(),
+            Err(tree::Error::Tree(copy::Error::Io { source, .. })) => vec![format!("{dest}: left: {source}")],
+            Err(error) => return Err(Error::from(error).into()),
+        });
+    };
+    Ok(match std::fs::remove_dir(path) {
         Ok(()) => Vec::new(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => vec![format!("{}: left: {error}", text(dest))],
+        Err(error) => vec![format!("{dest}: left: {error}")],
     })
 }

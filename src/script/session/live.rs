@@ -11,8 +11,8 @@ use rhai::Dynamic;
 use serde_json::json;
 
 use super::Word;
-use crate::copy::claim::Claim;
 use crate::error::{Error, Exit, Kind};
+use crate::host::tree::Ours;
 use crate::journal::{
     Class, EffectOutcome, EffectRow, EffectStatus, Entered, Journal, Mode, NewRun, NewStep, Run, RunEnd, RunSummary,
     Source, StepId, StepKind, StepOutcome,
@@ -48,7 +48,7 @@ pub(super) struct Live {
     journal: Option<Journal>,
     run: Option<Arc<Run>>,
     /// Destinations that are locked as long as the session lasts.
-    claims: BTreeMap<PathBuf, Claim>,
+    claims: BTreeMap<PathBuf, Ours>,
     /// The journal failed: nothing more may be changed.
     broken: bool,
 }
