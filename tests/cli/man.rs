@@ -55,7 +55,7 @@ fn every_flag_of_every_subcommand_has_its_page() {
         }
     }
     let tree = plain(&std::fs::read_to_string(call.dir().join("man/decamp-run-move-tree.1")).unwrap());
-    assert!(tree.contains("Copies while the source is in use"), "the script's own text is missing: {tree}");
+    assert!(tree.contains("copies while the source is in use"), "the script's own text is missing: {tree}");
     assert!(tree.contains("\ndecamp run move-tree --dest PATH --source PATH [options]\n"), "{tree}");
     let eject = plain(&std::fs::read_to_string(call.dir().join("man/decamp-scripts-eject.1")).unwrap());
     assert!(eject.contains("\ndecamp scripts eject [options] NAME [DIR]\n"), "{eject}");

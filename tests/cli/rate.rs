@@ -57,7 +57,7 @@ fn another_terminal_changes_a_living_run() {
 fn the_last_limit_holds_after_a_kill() {
     let call = with_file(4);
     let mut running = moving(&call, "64KiB").spawn();
-    assert!(running.says("> pass"), "no pass begins");
+    assert!(running.says("> final"), "no pass begins");
     let killed = running.kill_after(Duration::from_millis(300));
     assert_eq!(killed.status, 137, "{}", killed.stderr);
     let id = run_id(&call);
@@ -76,7 +76,7 @@ fn the_last_limit_holds_after_a_kill() {
 fn a_limit_given_to_resume_goes_before_the_last_one() {
     let call = with_file(4);
     let mut running = moving(&call, "64KiB").spawn();
-    assert!(running.says("> pass"), "no pass begins");
+    assert!(running.says("> final"), "no pass begins");
     running.kill_after(Duration::from_millis(100));
     let began = Instant::now();
     call.again().args(["resume", "--max-rate", "none"]).run();
