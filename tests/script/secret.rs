@@ -219,7 +219,7 @@ fn what_is_kept_is_refused_or_replaced() {
         (r#"step("s", || h.exec(["true"], #{ env: token }));"#, 2, "must be a map of texts and secrets"),
         (r#"copy::scan(raw);"#, 2, "a path holds the value of [secret env:TOKEN]"),
         (r#"step("s", || copy::root("/tmp/" + raw));"#, 2, "a path holds the value"),
-        (r#"copy::compare(token, token);"#, 1, "error:"),
+        (r#"copy::compare(token, token);"#, 2, "error:"),
         (r#"approve("go", #{ summary: raw, show: [raw] });"#, 5, "[secret env:TOKEN]"),
         (r#"wait_until(raw, #{ timeout: "1ms" }, || false);"#, 2, "cannot be the name of a step"),
         (r#"h[raw];"#, 1, "error:"),

@@ -74,7 +74,7 @@ pub(crate) mod copy {
     ///
     /// # Shape
     /// copy::root(dst: endpoint) -> map
-    /// result #{ made: bool, empty: bool (nothing in it that a copy would look at), path: string }
+    /// result #{ made: bool, empty: bool, path: string }; `empty`: it holds nothing that a copy would look at
     ///
     /// # Effects
     /// Converge. Undo removes the directory if it was made here and is empty. A plan makes nothing.
