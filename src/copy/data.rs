@@ -374,8 +374,13 @@ mod tests {
             // Files here are in memory, or nothing can be asked: there is nothing to notice.
             return;
         }
-        rustix::fs::fadvise(&from, 0, None, rustix::fs::Advice::DontNeed).unwrap();
-        assert_eq!(copy(), (true, false), "nothing of it was in memory");
+        // It is only advice: on a busy machine the kernel may still hold the pages.
+        let dropped = (0..50).any(|_| {
+            rustix::fs::fadvise(&from, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            copy() == (true, false)
+        });
+        assert!(dropped, "nothing of it was in memory");
         for _ in 1..COLD {
             assert_eq!(copy(), (true, false), "the next ones are expected to be like it");
         }

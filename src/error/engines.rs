@@ -293,7 +293,7 @@ mod tests {
             (E::BadRecord { what: "moves" }, Kind::Internal, 1, &["moves", "new run"]),
             (E::Apart(Apart::Cut("cut".into())), Kind::Unreachable, 4, &["reached", "cut", "run again"]),
             (E::Apart(Apart::Corrupt("odd".into())), Kind::Io, 1, &["trusted", "odd", "both machines"]),
-            (E::Apart(Apart::Refused("no".into())), Kind::Unsupported, 2, &["refuses", "no", "same version"]),
+            (E::Apart(Apart::Refused("no".into())), Kind::Unsupported, 1, &["refuses", "no", "same version"]),
             (E::CountMismatch { listed: 5, accounted: 4 }, Kind::Internal, 1, &["5", "4", "compare both sides"]),
         ];
         for (error, kind, code, words) in cases {

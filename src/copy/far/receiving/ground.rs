@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::forms;
-use crate::copy::far::errors::{text, word};
+use crate::copy::far::errors::text;
 use crate::copy::far::machine;
 use crate::copy::identity::{self, RootId, open_root};
 use crate::copy::report::Probe;
@@ -150,7 +150,8 @@ fn put_probe(put: &mut Put, probe: &Probe) {
 fn read_probe(take: &mut Take<'_>) -> Result<Probe, Broken> {
     let (fs_type, writable) = (text(take)?, take.flag()?);
     let read_only_reason = forms::optional(take, text)?;
-    let squash = forms::optional(take, |take| Ok(word(&text(take)?)))?;
+    // Whatever it is called there, it is no less than that of every owner.
+    let squash = forms::optional(take, |take| Ok(if text(take)? == "root" { "root" } else { "all" }))?;
     let (free_bytes, name_max) = (take.number()?, take.number()?);
     let mut number = || forms::optional(take, |take| Ok(take.number()?));
     let (free_inodes, time_ns) = (number()?, number()?);
