@@ -16,7 +16,7 @@ use super::extents::Extents;
 use crate::cancel::{Cancelled, Reason};
 
 /// From this size on a file is worth the threads.
-const WORTH: u64 = 256 << 20;
+pub(super) const WORTH: u64 = 256 << 20;
 /// What one of them takes at once.
 const CHUNK: u64 = 64 << 20;
 /// So many help, in all files of a pass together.

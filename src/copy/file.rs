@@ -148,8 +148,10 @@ impl Hand<'_> {
         }
         rustix::fs::ftruncate(&fd, big.offset).map_err(Trouble::dest("cut"))?;
         here.dir.set(TOUCHED);
-        let text = format!("goes on at {}", crate::units::Bytes(big.offset));
-        self.pass.work.progress.event(Event::Notice { path: &path, text: &text });
+        if big.offset > 0 {
+            let text = format!("goes on at {}", crate::units::Bytes(big.offset));
+            self.pass.work.progress.event(Event::Notice { path: &path, text: &text });
+        }
         Ok(Some((fd, place, big.offset)))
     }
 
@@ -171,6 +173,13 @@ impl Hand<'_> {
         // A file lies where its directory lies.
         let to_dev = found.or(here.dir.right).map_or(0, |meta| meta.dev);
         let ino = found.map_or(0, |meta| meta.ino);
+        if big && start == 0 {
+            // Before there is content: what several threads leave of it has holes, and only its inode tells whose it is.
+            let path = here.dir.path_of(name.to_bytes());
+            let temp = filling.temp;
+            let begun = Big { src: before.id(), size: before.size, mtime: before.mtime, ino, temp, offset: 0 };
+            self.pass.ledger.set_big(&path, Some(&begun)).map_err(Error::from)?;
+        }
         let mut changed = false;
         let mut data = 0;
         for attempt in 0.. {

@@ -51,8 +51,7 @@ impl Hand<'_> {
         if !here.records.intents.contains(name.to_bytes()) {
             return Ok(false);
         }
-        if right.size >= self.pass.big_file
-            && let Some(big) = self.pass.ledger.big(&here.dir.path_of(name.to_bytes()))?
+        if let Some(big) = self.pass.ledger.big(&here.dir.path_of(name.to_bytes()))?
             && big.ino == right.ino
         {
             return Ok(true);

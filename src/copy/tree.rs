@@ -14,7 +14,7 @@ use rustix::fs::Mode;
 use super::apply::Setter;
 use super::backup::Backup;
 use super::bare::is_bare;
-use super::chunks::Streams;
+use super::chunks::{Streams, WORTH};
 use super::claim;
 use super::copying::Copying;
 use super::decide::Rules;
@@ -161,7 +161,12 @@ fn pass(src: &Origin<'_>, dst: &Path, options: &Options, work: &Work) -> Result<
         recall,
         backup,
         big_file: options.big_file.map_or(BIG_FILE, |bytes| bytes.0),
-        streams: Streams::of_pass(options.jobs.map(NonZeroUsize::get)),
+        streams: if ledger.keeps && options.big_file.is_some_and(|bytes| bytes.0 > WORTH) {
+            // What they leave of a file is only known again where its progress is kept.
+            Streams::default()
+        } else {
+            Streams::of_pass(options.jobs.map(NonZeroUsize::get))
+        },
         left_root,
         right_root,
         right_fd: right_fd.as_ref().map(clone).transpose()?,

@@ -151,6 +151,29 @@ fn a_big_file_goes_on_where_it_stopped() {
     }
 }
 
+/// Threads that share a file leave holes between what they wrote: it is no beginning of the source's any more.
+#[test]
+fn a_file_that_several_threads_had_begun_is_known_again() {
+    let pair = Pair::in_dir(std::path::Path::new("/dev/shm"));
+    let mut content = vec![7; 260 << 20];
+    content.chunks_mut(4096).enumerate().for_each(|(at, page)| page[..4].copy_from_slice(&(at as u32).to_ne_bytes()));
+    fs::write(pair.src.join("big"), &content).unwrap();
+    let store = Memory::default();
+    let cancel = decamp::cancel::Cancel::new();
+    let progress = After(60 << 20, 0.into(), &cancel);
+    let work = decamp::copy::Work { progress: &progress, checkpoint: &store, cancel: &cancel };
+    // Slow enough that all of them are at work before it stops.
+    let rate = decamp::rate::Rate::new(Some(Bytes(100 << 20)));
+    let options = Options { rate, foreign: Foreign::Refuse, ..Options::default() };
+    assert!(decamp::copy::tree(&pair.src, &pair.dst, &options, &work).is_err());
+    let length = fs::metadata(pair.dst.join("big")).unwrap().len();
+    assert!(length > 64 << 20, "only one thread was at work: {length}");
+    let report = pair.copy_with(&Options { foreign: Foreign::Refuse, ..Options::default() }, &store).unwrap();
+    assert_eq!((report.failed, &report.errors[..]), (0, &[][..]));
+    assert!(fs::read(pair.dst.join("big")).unwrap() == content);
+    pair.assert_same();
+}
+
 #[test]
 fn a_big_file_that_changed_starts_over() {
     let pair = Pair::in_dir(std::path::Path::new("/dev/shm"));
