@@ -202,13 +202,14 @@ pub(crate) mod copy {
     /// # Shape
     /// copy::shortfalls(src: endpoint, dst: endpoint, [opts: map]) -> map
     /// opts   exclude: list = [], one_file_system: bool = false, jobs: int = 0
-    /// result #{ missing: [#{ accept, entries, reason }], scan, probe }; `accept` is the word to accept it by, () if it cannot be
+    /// result #{ missing: [#{ accept, entries, reason }], scan, probe }; `accept` is the word to accept it by, () if it cannot be;
+    ///        of `scan`, xattrs, acls and capabilities are () where the destination can hold all of them: nobody looks then
     ///
     /// # Units
     /// Entries.
     ///
     /// # Effects
-    /// Reads only, as `copy::scan` with xattrs and `copy::probe`.
+    /// Reads only, as `copy::scan` and `copy::probe`.
     ///
     /// # Errors
     /// As these.

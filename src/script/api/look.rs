@@ -130,7 +130,12 @@ pub(super) fn shortfalls(context: &NativeCallContext<'_>, src: &Dynamic, dst: &D
     let wanted = engine::ScanOptions { xattrs: !holds, ..asked };
     let scan = src.scan(&wanted, &work).map_err(Error::from)?;
     let missing = shown::shortfalls(&copy::shortfalls(&scan, &probe));
-    Ok(json!({ "missing": missing, "scan": shown::scan(&scan), "probe": shown::probe(&probe) }))
+    let mut seen = shown::scan(&scan);
+    if holds {
+        // Nobody looked: that is not none.
+        ["xattrs", "acls", "capabilities"].iter().for_each(|key| seen[*key] = Value::Null);
+    }
+    Ok(json!({ "missing": missing, "scan": seen, "probe": shown::probe(&probe) }))
 }
 
 /// `copy::roots(src, dst, opts)`.
