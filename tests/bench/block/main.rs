@@ -15,7 +15,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use decamp::block::{self, Compress, Endpoint, Options, Verify, Work};
 use decamp::cancel::Cancel;
@@ -69,10 +69,11 @@ fn here() -> Vec<Way> {
     ]
 }
 
-const USAGE: &str = "cargo bench --bench block -- [--ssh] [--mib N] [--scale N] [--runs N]
+const USAGE: &str = "cargo bench --bench block -- [--ssh [--delay-ms N]] [--mib N] [--scale N] [--runs N]
 
 Two loop devices past the page cache, 40 % zeros, 40 % text, 20 % noise. Without --ssh both are here; with it the source
-is on a server in a network namespace. --mib: the size (1024); --scale: a fraction of it, as 0.05; --runs: 5 each.";
+is on a server in a network namespace, with --delay-ms behind a proxy with that time of a round trip and 1 Gbit/s.
+--mib: the size (1024); --scale: a fraction of it, as 0.05; --runs: 5 each.";
 
 fn main() {
     let words: Vec<String> = std::env::args().collect();
@@ -86,7 +87,10 @@ fn main() {
     let mib = ((mib as f64 * scale) as u64).max(16);
     let runs: usize = given("--runs").map_or(5, |text| text.parse().unwrap());
     if words.iter().any(|word| word == "--ssh") {
-        let Some(server) = support::ssh::Sshd::cloud() else { return };
+        let Some(mut server) = support::ssh::Sshd::cloud() else { return };
+        if let Some(delay) = given("--delay-ms") {
+            server.far_away(Duration::from_millis(delay.parse().unwrap()));
+        }
         let far = far::Server::new(&server);
         measure(&far::ways(&far), &["document", "nbdcopy", "zstd -1"], mib, runs);
         return;
