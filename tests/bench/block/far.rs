@@ -12,7 +12,7 @@ use decamp::host::ssh::{Dest, Far, Host, Options};
 
 use crate::support::env::program;
 use crate::support::ssh::Sshd;
-use crate::{Way, copy, local};
+use crate::{Way, copy, local, shell};
 
 /// How to get to the server: for `ssh` itself, and as decamp does.
 pub(crate) struct Server {
@@ -72,29 +72,42 @@ fn quiet(command: &mut Command) -> bool {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|ended| ended.success())
 }
 
-/// Ways from there to here. The first is the document's command with what it lacks, the next two are what is usual.
+/// Ways from there to here. The first is the document's command with what it lacks, the next are what else is usual.
 pub(crate) fn ways(server: &Rc<Server>) -> Vec<Way> {
     let with = |act: fn(&Server, &Path, &Path, &Path) -> bool| {
         let server = Rc::clone(server);
         move |source: &Path, target: &Path, digests: &Path| act(&server, source, target, digests)
     };
+    let document = with(|server, source, target, _| {
+        let (source, target) = (source.display(), target.display());
+        server.pipe(&format!("dd if={source} | gzip -1 -"), &format!("gzip -d | dd of={target} conv=fsync"))
+    });
+    let zstd = with(|server, source, target, _| {
+        let (source, target) = (source.display(), target.display());
+        let here = format!("zstd -dc | dd of={target} bs=1M iflag=fullblock conv=fsync");
+        server.pipe(&format!("dd if={source} bs=1M | zstd -1 -c"), &here)
+    });
+    let bdsync: fn(&Server, &Path, &Path, &Path) -> bool = |server, source, target, _| {
+        let ssh = format!("ssh -F {} peer bdsync --server", server.config.display());
+        let (source, target) = (source.display(), target.display());
+        // Its client runs where the target is, and has to be told that the data is at the server.
+        let script = format!("set -o pipefail; bdsync --remdata '{ssh}' {target} {source} | bdsync --patch={target}");
+        quiet(Command::new("bash").args(["-c", &script]))
+    };
+    let fast: fn(&Server, &Path, &Path, &Path) -> bool = |server, source, target, digests| {
+        let (source, target, digests) = (source.display(), target.display(), fast_digests(digests));
+        let there = format!("blocksync-fast --make-delta --silent -s {source} -f {}", digests.display());
+        let done = server.pipe(&there, &format!("blocksync-fast --apply-delta --silent -d {target}"));
+        std::fs::remove_file(digests).ok();
+        done
+    };
     vec![
-        Way::first(
-            "document",
-            with(|server, source, target, _| {
-                let (source, target) = (source.display(), target.display());
-                server.pipe(&format!("dd if={source} | gzip -1 -"), &format!("gzip -d | dd of={target} conv=fsync"))
-            }),
-        ),
-        Way::first(
-            "zstd -1",
-            with(|server, source, target, _| {
-                let (source, target) = (source.display(), target.display());
-                let here = format!("zstd -dc | dd of={target} bs=1M iflag=fullblock conv=fsync");
-                server.pipe(&format!("dd if={source} bs=1M | zstd -1 -c"), &here)
-            }),
-        ),
-        Way::first("nbdcopy", with(|server, source, target, _| server.nbd(source, target))),
+        Way::first("document", document).needs(&["gzip"]),
+        Way::first("zstd -1", zstd).needs(&["zstd"]),
+        Way::first("nbdcopy", with(|server, source, target, _| server.nbd(source, target)))
+            .needs(&["nbdcopy", "nbdkit"]),
+        Way::first("bdsync", with(bdsync)).needs(&["bdsync"]),
+        Way::first("blocksync-fast", with(fast)).needs(&["blocksync-fast"]),
         Way::first("decamp", with(|server, source, target, _| server.copy(source, target, 1, Verify::None, None))),
         Way::first(
             "decamp, 2 streams",
@@ -108,19 +121,19 @@ pub(crate) fn ways(server: &Rc<Server>) -> Vec<Way> {
             "decamp, read back",
             with(|server, source, target, _| server.copy(source, target, 1, Verify::Written, None)),
         ),
+        Way::second("bdsync, 1 %", with(bdsync)).needs(&["bdsync"]),
+        Way::second("blocksync-fast, 1 %", with(fast)).needs(&["blocksync-fast"]).keeps(|source, _, digests| {
+            let (source, digests) = (source.display().to_string(), fast_digests(digests).display().to_string());
+            shell("blocksync-fast", &["--make-digest", "--silent", "-s", &source, "-f", &digests])
+        }),
         Way::second(
-            "bdsync, second pass, 1 %",
-            with(|server, source, target, _| {
-                let ssh = format!("ssh -F {} peer bdsync --server", server.config.display());
-                let (source, target) = (source.display(), target.display());
-                // Its client is where what is missing is: it makes a patch of what the server has.
-                let script = format!("set -o pipefail; bdsync '{ssh}' {target} {source} | bdsync --patch={target}");
-                quiet(Command::new("bash").args(["-c", &script]))
-            }),
-        ),
-        Way::second(
-            "decamp, second pass, 1 %",
+            "decamp, 1 %",
             with(|server, source, target, digests| server.copy(source, target, 1, Verify::Written, Some(digests))),
         ),
     ]
+}
+
+/// Where blocksync-fast keeps digests of its own kind.
+fn fast_digests(digests: &Path) -> PathBuf {
+    digests.with_extension("fast")
 }

@@ -11,11 +11,12 @@ mod far;
 #[path = "../../support/mod.rs"]
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use decamp::block::{self, Compress, Endpoint, Options, Verify, Work};
 use decamp::cancel::Cancel;
@@ -23,11 +24,14 @@ use decamp::progress::{Forgetful, Silent};
 use decamp::wire::pair;
 use support::rng::Rng;
 
-/// One way to copy: what it is called, whether it is a second pass, and what it does, given source, target and a file for
-/// digests. `false`: it cannot be run here.
+/// One way to copy: what it is called, whether it is a second pass, which programs it needs, and what it does, given source,
+/// target and a file for digests. `false`: it failed.
 struct Way {
     name: &'static str,
     second: bool,
+    needs: &'static [&'static str],
+    /// What it does of a first pass for the second one, past the time that is taken.
+    keeps: Option<Go>,
     go: Go,
 }
 
@@ -35,13 +39,29 @@ type Go = Box<dyn Fn(&Path, &Path, &Path) -> bool>;
 
 impl Way {
     fn first(name: &'static str, go: impl Fn(&Path, &Path, &Path) -> bool + 'static) -> Self {
-        Self { name, second: false, go: Box::new(go) }
+        Self { name, second: false, needs: &[], keeps: None, go: Box::new(go) }
     }
 
     fn second(name: &'static str, go: impl Fn(&Path, &Path, &Path) -> bool + 'static) -> Self {
-        Self { name, second: true, go: Box::new(go) }
+        Self { second: true, ..Self::first(name, go) }
+    }
+
+    fn needs(self, needs: &'static [&'static str]) -> Self {
+        Self { needs, ..self }
+    }
+
+    fn keeps(self, keeps: impl Fn(&Path, &Path, &Path) -> bool + 'static) -> Self {
+        Self { keeps: Some(Box::new(keeps)), ..self }
+    }
+
+    /// The programs it needs and this machine has not.
+    fn missing(&self) -> impl Iterator<Item = &'static str> {
+        self.needs.iter().copied().filter(|name| !shell("which", &[name]))
     }
 }
+
+/// Behind the name of a second pass.
+const AGAIN: &str = ", 1 %";
 
 /// Ways within this machine; the second is what the others are compared with.
 fn here() -> Vec<Way> {
@@ -57,22 +77,24 @@ fn here() -> Vec<Way> {
             };
             let words: Vec<String> = ["--flush".to_owned()].into_iter().chain(end(source)).chain(end(target)).collect();
             shell("nbdcopy", &words.iter().map(String::as_str).collect::<Vec<_>>())
-        }),
+        })
+        .needs(&["nbdcopy", "nbdkit"]),
         Way::first("decamp", |source, target, _| copy(local(source), local(target), Verify::None, None)),
         Way::first("decamp, read back", |source, target, _| copy(local(source), local(target), Verify::Written, None)),
         Way::first("decamp, 4 lines, as it is", |source, target, _| lines(source, target, Compress::Never)),
         Way::first("decamp, 4 lines, zstd:1", |source, target, _| lines(source, target, Compress::Level(1))),
         Way::first("decamp, 4 lines, auto", |source, target, _| lines(source, target, Compress::Auto)),
-        Way::second("decamp, second pass, 1 %", |source, target, digests| {
+        Way::second("decamp, 1 %", |source, target, digests| {
             copy(local(source), local(target), Verify::Written, Some(digests))
         }),
     ]
 }
 
-const USAGE: &str = "cargo bench --bench block -- [--ssh] [--mib N] [--scale N] [--runs N]
+const USAGE: &str = "cargo bench --bench block -- [--ssh [--delay-ms N]] [--mib N] [--scale N] [--runs N]
 
 Two loop devices past the page cache, 40 % zeros, 40 % text, 20 % noise. Without --ssh both are here; with it the source
-is on a server in a network namespace. --mib: the size (1024); --scale: a fraction of it, as 0.05; --runs: 5 each.";
+is on a server in a network namespace, with --delay-ms behind a proxy with that time of a round trip and 1 Gbit/s.
+--mib: the size (1024); --scale: a fraction of it, as 0.05; --runs: 5 each.";
 
 fn main() {
     let words: Vec<String> = std::env::args().collect();
@@ -86,26 +108,38 @@ fn main() {
     let mib = ((mib as f64 * scale) as u64).max(16);
     let runs: usize = given("--runs").map_or(5, |text| text.parse().unwrap());
     if words.iter().any(|word| word == "--ssh") {
-        let Some(server) = support::ssh::Sshd::cloud() else { return };
+        let Some(mut server) = support::ssh::Sshd::cloud() else { return };
+        if let Some(delay) = given("--delay-ms") {
+            server.far_away(Duration::from_millis(delay.parse().unwrap()));
+        }
         let far = far::Server::new(&server);
-        measure(&far::ways(&far), &["document", "nbdcopy", "zstd -1"], mib, runs);
+        measure(&far::ways(&far), &["document", "zstd -1", "nbdcopy", "bdsync", "blocksync-fast"], mib, runs);
         return;
     }
     measure(&here(), &["nbdcopy"], mib, runs);
 }
 
-/// Runs the ways in turn, and prints the medians, each beside those of the ways it is compared with.
+/// Runs the ways in turn, and prints the medians, each beside those of the ways it is compared with: a second pass beside
+/// theirs, or beside the whole copy of those that know no other.
 fn measure(ways: &[Way], beside: &[&str], mib: u64, runs: usize) {
+    let missing: BTreeSet<_> = ways.iter().flat_map(Way::missing).collect();
+    if !missing.is_empty() {
+        println!("not installed, so that what needs it is not run: {}\n", Vec::from_iter(missing).join(", "));
+    }
     let home = tempfile::tempdir().unwrap();
     let (source, target) = (Disk::new(home.path(), "source", mib), Disk::new(home.path(), "target", mib));
     fill(&source.0, mib);
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); ways.len()];
     for round in 0..runs {
         for (way, times) in ways.iter().zip(&mut times) {
+            if way.missing().next().is_some() {
+                continue;
+            }
             let digests = home.path().join("digests");
             if way.second {
                 fs::remove_file(&digests).ok();
                 assert!(copy(local(&source.0), local(&target.0), Verify::None, Some(&digests)));
+                assert!(way.keeps.as_ref().is_none_or(|keeps| keeps(&source.0, &target.0, &digests)), "{}", way.name);
                 change(&source.0, mib, round as u64);
             } else {
                 assert!(shell("blkdiscard", &["-f", "-z", &target.0.display().to_string()]));
@@ -114,6 +148,7 @@ fn measure(ways: &[Way], beside: &[&str], mib: u64, runs: usize) {
             fs::write("/proc/sys/vm/drop_caches", "3").ok();
             let began = Instant::now();
             if !(way.go)(&source.0, &target.0, &digests) {
+                eprintln!("{} failed", way.name);
                 continue;
             }
             shell("sync", &[]);
@@ -138,8 +173,9 @@ fn measure(ways: &[Way], beside: &[&str], mib: u64, runs: usize) {
         };
         let (least, most) = own.iter().fold((f64::MAX, 0f64), |(a, b), time| (a.min(*time), b.max(*time)));
         let ratio = |other: &&str| {
-            let at = ways.iter().position(|way| way.name == *other);
-            let base = at.and_then(|at| median(&times[at]));
+            let called = |name: &str| ways.iter().position(|way| way.name == name);
+            let second = called(&format!("{other}{AGAIN}")).filter(|_| way.second);
+            let base = second.or_else(|| called(other)).and_then(|at| median(&times[at]));
             base.map_or(" – |".to_owned(), |base| format!(" {:.3} |", middle / base))
         };
         let ratios: String = beside.iter().map(ratio).collect();

@@ -5,6 +5,7 @@
 //! ends all of it when the test process dies.
 
 mod cloud;
+mod delay;
 mod selftest;
 mod users;
 
@@ -19,6 +20,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::skip::{needs_root, skipped};
 
+pub(crate) use delay::{Delay, GIGABIT};
 pub(crate) use users::{PASSWORD, USERS};
 
 /// No test waits longer than this for a server.
@@ -42,6 +44,7 @@ pub(crate) struct Sshd {
     child: Child,
     port: u16,
     address: String,
+    delay: Option<Delay>,
     setup: Setup,
 }
 
@@ -74,7 +77,7 @@ impl Sshd {
         let address = if setup.cloud { cloud::ADDRESS.to_owned() } else { "127.0.0.1".to_owned() };
         let port = if setup.cloud { 22 } else { free_port() };
         let child = begin(dir.path(), port, &setup);
-        let mut server = Self { dir, child, port, address, setup };
+        let mut server = Self { dir, child, port, address, delay: None, setup };
         if server.setup.cloud {
             server.address = cloud::connect(server.inside());
         }
@@ -207,26 +210,34 @@ impl Sshd {
         self.write_client();
     }
 
+    /// Leads its configuration through a link of 1 Gbit/s with this time of a round trip.
+    pub(crate) fn far_away(&mut self, round_trip: Duration) {
+        let server = format!("{}:{}", self.address, self.port).parse().unwrap();
+        self.delay = Some(Delay::to(server, round_trip, GIGABIT).unwrap());
+        self.write_client();
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir().join("log")).unwrap_or_default()
     }
 
     fn write_client(&self) {
         let path = |name: &str| self.dir().join(name).display().to_string();
+        let (address, port) = self.delay.as_ref().map_or((self.address.clone(), self.port), |delay| {
+            (delay.address().ip().to_string(), delay.address().port())
+        });
         let mut text = String::new();
         for user in std::iter::once("root").chain(USERS.iter().map(|user| user.name)) {
             let alias = if user == "root" { "peer".to_owned() } else { format!("{user}-peer") };
             text.push_str(&format!(
-                "Host {alias}\n  HostName {}\n  Port {}\n  User {user}\n  IdentityFile {}\n  IdentitiesOnly yes\n  UserKnownHostsFile {}\n",
-                self.address,
-                self.port,
+                "Host {alias}\n  HostName {address}\n  Port {port}\n  User {user}\n  IdentityFile {}\n  IdentitiesOnly yes\n  UserKnownHostsFile {}\n",
                 path("key"),
                 path("known")
             ));
         }
         fs::write(self.config(), text).unwrap();
         let key = fs::read_to_string(path("host.pub")).unwrap();
-        let name = if self.port == 22 { self.address.clone() } else { format!("[{}]:{}", self.address, self.port) };
+        let name = if port == 22 { address } else { format!("[{address}]:{port}") };
         fs::write(self.known_hosts(), format!("{name} {key}")).unwrap();
     }
 
