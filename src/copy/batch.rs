@@ -125,7 +125,7 @@ impl<'a> Hand<'a> {
             Ok((meta, found)) => {
                 self.looked();
                 count_kind(&mut self.tally.listed, meta.kind);
-                if right.is_some() && matches!(there, Right::ByName) {
+                if right.is_some() && matches!(there, Right::ByName | Right::NoExtra) {
                     self.tally.dest_entries += 1;
                 }
                 Ok(Some(Looked { at, left: Some(meta), right: found }))
@@ -361,7 +361,7 @@ fn is_absent(right: &Right, name: &CStr) -> bool {
     match right {
         Right::Empty => true,
         Right::Listed(listing, order, _) => listing.find(order, name.to_bytes()).is_none(),
-        Right::ByName => false,
+        Right::ByName | Right::NoExtra => false,
     }
 }
 
@@ -370,7 +370,7 @@ fn look_right(right: &Right, fd: Option<BorrowedFd<'_>>, name: &CStr) -> Result<
     let Some(fd) = fd else { return Ok(None) };
     match right {
         Right::Empty => Ok(None),
-        Right::ByName => sys::find_at(fd, name).map_err(Trouble::dest("stat")),
+        Right::ByName | Right::NoExtra => sys::find_at(fd, name).map_err(Trouble::dest("stat")),
         Right::Listed(listing, order, met) => match listing.find(order, name.to_bytes()) {
             None => Ok(None),
             Some(place) => {

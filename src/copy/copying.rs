@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::apply::Known;
 use super::batch::Looked;
 use super::children::{Child, Children};
-use super::dir::{Dir, FAILED, IMAGED, IN_THE_WAY, NEW, OURS, PROTECTED, Pair, TOUCHED};
+use super::dir::{Dir, FAILED, IMAGED, IN_THE_WAY, NEW, OURS, PROTECTED, Pair, TOUCHED, TROUBLED};
 use super::end::End;
 use super::entry::{Inherits, NoTemps};
 use super::error::Error;
@@ -38,7 +38,7 @@ pub(super) const REPLACED: u8 = 16;
 pub(super) const WAY: u8 = 32;
 
 /// A directory took the place of something else in this pass.
-const INSTEAD: u8 = 128;
+const INSTEAD: u16 = 128;
 
 /// The walk.
 pub(super) struct Copying<'a>(pub &'a Pass<'a>);
@@ -64,6 +64,8 @@ pub(super) enum Right {
     Listed(Listing, Vec<u32>, Vec<AtomicBool>),
     /// It or the source is huge: by asking for each name.
     ByName,
+    /// It is known to have no name but those of the source: by asking for each of them.
+    NoExtra,
 }
 
 /// How far a directory has got.
@@ -308,7 +310,7 @@ impl<'a> Hand<'a> {
             }
             Stage::Entries => {
                 cursor.stage = match *cursor.right {
-                    Right::Empty => return Ok(false),
+                    Right::Empty | Right::NoExtra => return Ok(false),
                     Right::Listed(..) => Stage::Rest,
                     Right::ByName => {
                         if let Some(right) = right {
@@ -358,7 +360,11 @@ impl<'a> Hand<'a> {
         if let Some(right) = right.filter(|_| !dir.is(NEW)) {
             self.open_up(dir, right)?;
             cursor.right = Arc::new(Right::ByName);
-            if !cursor.left_more {
+            if !cursor.left_more && self.recalls_names(dir) {
+                let none = !cursor.left.has_temps();
+                cursor.no_temps = NoTemps { left: none, right: none };
+                cursor.right = Arc::new(Right::NoExtra);
+            } else if !cursor.left_more {
                 let mut listing = Listing::default();
                 let mut filter = Filter::new(&self.pass.options.exclude, dir, Some(left), Some(right));
                 let keep = |name: &CStr, kind| !filter.special(name, kind) && !filter.excluded(name, kind);
@@ -423,7 +429,7 @@ impl<'a> Hand<'a> {
             return Ok(());
         }
         let path = dir.path();
-        let records = if cursor.streaming || matches!(*cursor.right, Right::ByName) {
+        let records = if cursor.streaming || matches!(*cursor.right, Right::ByName | Right::NoExtra) {
             let order = cursor.left.by_name();
             self.pass.ledger.load(&path, |name| cursor.left.find(&order, name).is_some())?
         } else {
@@ -452,6 +458,9 @@ impl<'a> Hand<'a> {
                 let known = if dir.parent.is_some() { Known::Fresh } else { Known::Inherited };
                 let now = self.pass.setter.apply(target, left, Some(&wanted), known, &mut self.scratch)?;
                 self.made_same(left, &now);
+                if !dir.is(TROUBLED) {
+                    self.made_no_extra(left, &now);
+                }
             }
             return Ok(new_outcome);
         }

@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::io::Errno;
@@ -15,19 +15,21 @@ use super::end::{End, EndDir};
 use super::sys::{self, Meta};
 
 /// Something went wrong below: the directory's own outcome is `failed`.
-pub(super) const FAILED: u8 = 1;
+pub(super) const FAILED: u16 = 1;
 /// Something below must stay, so the directory must too.
-pub(super) const PROTECTED: u8 = 2;
+pub(super) const PROTECTED: u16 = 2;
 /// Entries were made, replaced or removed here: the times must be set again.
-pub(super) const TOUCHED: u8 = 4;
+pub(super) const TOUCHED: u16 = 4;
 /// The former metadata is recorded, or need not be because this run made the directory.
-pub(super) const IMAGED: u8 = 8;
+pub(super) const IMAGED: u16 = 8;
 /// Made in this pass.
-pub(super) const NEW: u8 = 16;
+pub(super) const NEW: u16 = 16;
 /// Made by this run.
-pub(super) const OURS: u8 = 32;
+pub(super) const OURS: u16 = 32;
 /// To be replaced by something else once it is empty.
-pub(super) const IN_THE_WAY: u8 = 64;
+pub(super) const IN_THE_WAY: u16 = 64;
+/// An entry here could not be handled, and may have left something.
+pub(super) const TROUBLED: u16 = 256;
 
 /// Counts open directories; over `limit` they are closed early.
 #[derive(Debug)]
@@ -99,7 +101,7 @@ pub(super) struct Dir {
     fds: Mutex<Option<Arc<Pair>>>,
     /// Children not finished yet, and one for the directory itself.
     pending: AtomicUsize,
-    flags: AtomicU8,
+    flags: AtomicU16,
 }
 
 impl Dir {
@@ -108,7 +110,7 @@ impl Dir {
         name: CString,
         metas: (Option<Meta>, Option<Meta>),
         pair: Arc<Pair>,
-        flags: u8,
+        flags: u16,
     ) -> Arc<Self> {
         Arc::new(Self {
             parent,
@@ -117,16 +119,16 @@ impl Dir {
             right: metas.1,
             fds: Mutex::new(Some(pair)),
             pending: AtomicUsize::new(1),
-            flags: AtomicU8::new(flags),
+            flags: AtomicU16::new(flags),
         })
     }
 
-    pub(super) fn is(&self, flag: u8) -> bool {
+    pub(super) fn is(&self, flag: u16) -> bool {
         self.flags.load(Ordering::Acquire) & flag != 0
     }
 
     /// Sets the flag; returns whether it was set before.
-    pub(super) fn set(&self, flag: u8) -> bool {
+    pub(super) fn set(&self, flag: u16) -> bool {
         self.flags.fetch_or(flag, Ordering::AcqRel) & flag != 0
     }
 

@@ -45,6 +45,9 @@ impl Hand<'_> {
             inherits: &cursor.inherits,
             no_temps: cursor.no_temps,
         };
+        if !dir.is(TOUCHED) && met.iter().all(|met| met.load(Ordering::Relaxed)) {
+            self.found_no_extra(dir);
+        }
         for (place, &at) in order.iter().enumerate() {
             let item = &listing.items[at as usize];
             let name = listing.name(item);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use rustix::io::Errno;
 
 use super::data::Mover;
-use super::dir::Dir;
+use super::dir::{Dir, TROUBLED};
 use super::error::{EntryError, Error};
 use super::file::Opened;
 use super::listing::Buffer;
@@ -131,6 +131,7 @@ impl<'a> Hand<'a> {
 
     /// Counts and names an entry that could not be handled.
     pub(super) fn fail(&mut self, dir: &Dir, name: &[u8], op: &'static str, reason: String) {
+        dir.set(TROUBLED);
         let path = dir.path_of(name);
         self.pass.work.progress.event(Event::Failed { path: &path, error: &format!("cannot {op} it: {reason}") });
         self.tally.failed += 1;

@@ -22,6 +22,10 @@
 //!   of content, which we have just set, that it may keep no time of its own: such entries are left to the next pass.
 //! - A further name of a file changes its inode: hard links made by a pass are left to the next one.
 //!
+//! **Names.** The same is remembered of a directory's names: that the destination has none that the source has not. A name
+//! more or less changes the time of a directory, so while both are the ones of the pair, the destination need not be
+//! listed. That is done only where a look-up by name costs no way to a server: elsewhere a listing answers many at once.
+//!
 //! **What a set is about** is in its name and in its head: both paths, both roots, the accepted losses that touch
 //! attributes, who looks (user, capabilities, user namespace) and what both mounts say when asked for each sort of
 //! attribute. A mount that answers that it has none has made it true that both sides are equal; mounted with them it is
@@ -40,11 +44,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 
+use super::dir::Dir;
 use super::hand::Hand;
 use super::options::{Loss, Options};
 use super::seen::{self, Former, Fresh, Unread};
 use super::sys::xattr::{self, ACL_ACCESS, ACL_DEFAULT, CAPABILITY};
-use super::sys::{Meta, Target};
+use super::sys::{Kind, Meta, Target};
 use super::{Work, identity};
 use crate::progress::Event;
 use crate::units::{Stamp, path_text};
@@ -59,11 +64,19 @@ const TICK: Duration = Duration::from_millis(20);
 /// A worker hands over what it has learned in pieces of so many.
 const PIECE: usize = 512;
 
+/// `f_type` of file systems on a disk or in the memory of this machine: ext2 to ext4, XFS, Btrfs, tmpfs, F2FS, ZFS.
+const LOCAL: [u64; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010, 0x2fc1_2fc1];
+
+/// What a pair of directories is remembered for, in place of the type of the destination's entry.
+const NAMES: u8 = b'n';
+
 /// Two trees and what is known of them.
 pub(super) struct Recall {
     dir: PathBuf,
     about: [u8; 32],
     devices: (u64, u64),
+    /// The destination is asked for names faster than it is listed.
+    local: bool,
     /// What was changed later than this may change again without another time.
     settled: Stamp,
     former: Former,
@@ -93,6 +106,7 @@ impl Recall {
             return None;
         }
         let about = about([(left, sides[0].fd), (right, sides[1].fd)], options).ok()?;
+        let local = identity::of_fd(sides[1].fd).is_ok_and(|id| LOCAL.contains(&id.fs_type));
         let path = dir.join(seen::name(&about));
         let former = Former::read(&path, &about).unwrap_or_else(|why| {
             if !matches!(why, Unread::Absent) {
@@ -108,6 +122,7 @@ impl Recall {
             dir: dir.to_owned(),
             about,
             devices: (sides[0].meta.dev, sides[1].meta.dev),
+            local,
             settled,
             former,
             fresh: Fresh::default(),
@@ -117,7 +132,16 @@ impl Recall {
 
     /// The hash of a pair, if it can be remembered at all.
     fn hash(&self, left: &Meta, right: &Meta) -> Option<u128> {
-        ((left.dev, right.dev) == self.devices && left.kind == right.kind).then(|| pair(left, right))
+        self.fits(left, right).then(|| pair(left, right, right.kind.letter()))
+    }
+
+    /// The same of what a pair of directories says of names.
+    fn names_hash(&self, left: &Meta, right: &Meta) -> Option<u128> {
+        (self.local && left.kind == Kind::Dir && self.fits(left, right)).then(|| pair(left, right, NAMES))
+    }
+
+    fn fits(&self, left: &Meta, right: &Meta) -> bool {
+        (left.dev, right.dev) == self.devices && left.kind == right.kind
     }
 
     fn is_settled(&self, meta: &Meta) -> bool {
@@ -161,8 +185,11 @@ impl Hand<'_> {
 
     /// Remembers a pair whose attributes were looked at, after its metadata, and found equal.
     pub(super) fn found_same(&mut self, left: &Meta, right: &Meta) {
-        if self.pass.recall.as_ref().is_some_and(|recall| recall.is_settled(left) && recall.is_settled(right)) {
-            self.learn(left, right);
+        if let Some(recall) = &self.pass.recall
+            && recall.is_settled(left)
+            && recall.is_settled(right)
+        {
+            self.learn(recall.hash(left, right));
         }
     }
 
@@ -172,13 +199,39 @@ impl Hand<'_> {
         let Some(recall) = &self.pass.recall else { return };
         if recall.is_settled(left) && tells_changes(now) {
             recall.made.store(true, Ordering::Relaxed);
-            self.learn(left, now);
+            self.learn(recall.hash(left, now));
         }
     }
 
-    fn learn(&mut self, left: &Meta, right: &Meta) {
+    /// Whether the destination's directory had no name but those of the source's, and neither was changed since.
+    pub(super) fn recalls_names(&self, dir: &Dir) -> bool {
+        let (Some(recall), Some(left), Some(right)) = (&self.pass.recall, &dir.left, &dir.right) else { return false };
+        // What is left out by name is in no listing, so that nothing is known of it.
+        self.pass.options.exclude.is_empty()
+            && recall.names_hash(left, right).is_some_and(|hash| recall.former.has(hash))
+    }
+
+    /// Remembers that the destination's directory has no name but those of the source's: it was listed, and nothing was
+    /// changed in it.
+    pub(super) fn found_no_extra(&mut self, dir: &Dir) {
+        let (Some(recall), Some(left), Some(right)) = (&self.pass.recall, &dir.left, &dir.right) else { return };
+        if self.pass.options.exclude.is_empty() && recall.is_settled(left) && recall.is_settled(right) {
+            self.learn(recall.names_hash(left, right));
+        }
+    }
+
+    /// Remembers the same of a directory that this process has made, and filled without a failure; `now` is how that
+    /// ended.
+    pub(super) fn made_no_extra(&mut self, left: &Meta, now: &Meta) {
         let Some(recall) = &self.pass.recall else { return };
-        self.learned.extend(recall.hash(left, right));
+        if self.pass.options.exclude.is_empty() && recall.is_settled(left) && tells_changes(now) {
+            self.learn(recall.names_hash(left, now));
+        }
+    }
+
+    fn learn(&mut self, hash: Option<u128>) {
+        let Some(recall) = &self.pass.recall else { return };
+        self.learned.extend(hash);
         if self.learned.len() >= PIECE {
             recall.take(&mut self.learned);
         }
@@ -190,14 +243,15 @@ fn tells_changes(now: &Meta) -> bool {
     now.ctime.nsec != 0 && now.ctime != now.mtime
 }
 
-fn pair(left: &Meta, right: &Meta) -> u128 {
+/// The hash of a pair; `what` is remembered of it.
+fn pair(left: &Meta, right: &Meta, what: u8) -> u128 {
     let mut bytes = [0; 42];
     let (one, two) = bytes.split_at_mut(21);
-    for (part, meta) in [(one, left), (two, right)] {
+    for (part, meta, what) in [(one, left, left.kind.letter()), (two, right, what)] {
         part[..8].copy_from_slice(&meta.ino.to_le_bytes());
         part[8..16].copy_from_slice(&meta.ctime.sec.to_le_bytes());
         part[16..20].copy_from_slice(&meta.ctime.nsec.to_le_bytes());
-        part[20] = meta.kind.letter();
+        part[20] = what;
     }
     let mut hash = [0; 16];
     hash.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
@@ -245,26 +299,30 @@ fn tell(work: &Work<'_>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::copy::sys::Kind;
     use crate::copy::sys::sample::meta;
+
+    fn same(left: &Meta, right: &Meta) -> u128 {
+        pair(left, right, right.kind.letter())
+    }
 
     #[test]
     fn a_pair_is_another_one_as_soon_as_anything_of_it_is() {
         let (left, right) = (meta(Kind::File), Meta { ino: 3, ..meta(Kind::File) });
         let changes: [fn(&mut Meta); 4] =
             [|m| m.ino += 9, |m| m.ctime.sec -= 1, |m| m.ctime.nsec += 1, |m| m.kind = Kind::Link];
-        let mut seen = vec![pair(&left, &right), pair(&right, &left)];
+        let mut seen = vec![same(&left, &right), same(&right, &left)];
         for change in changes {
             let (mut one, mut two) = (left, right);
             change(&mut one);
             change(&mut two);
-            seen.extend([pair(&one, &right), pair(&left, &two), pair(&one, &two)]);
+            seen.extend([same(&one, &right), same(&left, &two), same(&one, &two)]);
         }
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), 14);
+        assert!(!seen.contains(&pair(&left, &right, NAMES)));
         // Everything else is compared each time.
-        assert_eq!(pair(&Meta { mode: 0, uid: 0, dev: 9, ..left }, &right), pair(&left, &right));
+        assert_eq!(same(&Meta { mode: 0, uid: 0, dev: 9, ..left }, &right), same(&left, &right));
     }
 
     #[test]
@@ -281,6 +339,7 @@ mod tests {
             dir: PathBuf::new(),
             about: [0; 32],
             devices: (1, 7),
+            local: true,
             settled: Stamp { sec: 3, nsec: 5 },
             former: Former::default(),
             fresh: Fresh::default(),
@@ -290,6 +349,21 @@ mod tests {
         assert!(recall.hash(&left, &right).is_some());
         assert_eq!(recall.hash(&left, &left), None);
         assert_eq!(recall.hash(&right, &right), None);
+        let dirs = [left, right].map(|meta| Meta { kind: Kind::Dir, ..meta });
+        assert!(recall.names_hash(&dirs[0], &dirs[1]).is_some());
+        assert_eq!(recall.names_hash(&left, &right), None, "files have no names in them");
+        assert_eq!(recall.names_hash(&dirs[0], &dirs[0]), None);
+        let far = Recall {
+            local: false,
+            former: Former::default(),
+            fresh: Fresh::default(),
+            made: AtomicBool::new(false),
+            dir: PathBuf::new(),
+            ..recall
+        };
+        assert_eq!(far.names_hash(&dirs[0], &dirs[1]), None, "a listing is faster there");
+        assert!(far.hash(&left, &right).is_some());
+        let recall = far;
         assert!(!recall.is_settled(&left));
         assert!(recall.is_settled(&Meta { ctime: Stamp { sec: 3, nsec: 4 }, ..left }));
     }

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use decamp::cancel::Cancel;
+use decamp::copy::exclude::Exclude;
 use decamp::copy::options::{Equality, Loss, Options};
 use decamp::copy::{self, Work};
 use decamp::progress::{Event, Forgetful, Progress};
@@ -176,6 +177,63 @@ fn every_change_after_a_pass_is_found() {
             idle_pass(&world.src, &world.dst, &world.options());
         }
     }
+}
+
+#[test]
+fn every_name_more_or_less_after_a_pass_is_found() {
+    // What is done to a directory of the source or of the destination that holds a file `below`.
+    let changes = [
+        ("dst", "touch extra"),
+        ("dst", "mkdir extra"),
+        ("dst", "mv below other"),
+        ("dst", "rm below"),
+        ("dst", "ln below again"),
+        ("dst", "touch .decamp-tmp-0000000000000001"),
+        ("src", "rm below"),
+        ("src", "mv below other"),
+        ("src", "mkdir sub; touch sub/file"),
+    ];
+    for kind in FileSystem::ALL {
+        let Some(volume) = Volume::new(kind, 0) else { return };
+        let world = World::empty(volume.path());
+        for (number, _) in changes.iter().enumerate() {
+            write(world.src.join(number.to_string()).join("below"), "below");
+        }
+        std::thread::sleep(SETTLED);
+        let options = Options { recall: world.options().recall, ..deleting() };
+        pass(&world.src, &world.dst, &options);
+        // As the pass has left them that made them, and as one has that found nothing to do.
+        for round in 0..2 {
+            for (number, (side, change)) in changes.iter().enumerate() {
+                let root = if *side == "src" { &world.src } else { &world.dst };
+                sh(&root.join(number.to_string()), change);
+            }
+            pass(&world.src, &world.dst, &options);
+            assert_same(&world.src, &world.dst);
+            idle_pass(&world.src, &world.dst, &options);
+            if round == 0 {
+                sh(&world.src, "rm -rf 8/sub; for d in *; do rm -f $d/*; touch $d/below; done");
+                std::thread::sleep(SETTLED);
+                pass(&world.src, &world.dst, &options);
+                std::thread::sleep(SETTLED);
+                pass(&world.src, &world.dst, &options);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_name_that_was_left_out_is_found_when_it_no_longer_is() {
+    let world = World::new();
+    world.pass();
+    write(world.dst.join("dir/extra"), "");
+    std::thread::sleep(SETTLED);
+    let exclude = Exclude::parse(&["/dir/extra".into()]).unwrap();
+    for _ in 0..2 {
+        pass(&world.src, &world.dst, &Options { exclude: exclude.clone(), ..world.options() });
+    }
+    pass(&world.src, &world.dst, &Options { recall: world.options().recall, ..deleting() });
+    assert_same(&world.src, &world.dst);
 }
 
 #[test]
