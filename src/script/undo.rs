@@ -22,7 +22,7 @@ use super::run::{Machine, as_begun, detail};
 use super::story::{self, Story};
 use super::{Script, alive, engine, release};
 use crate::error::{Error, Exit, Kind};
-use crate::journal::{Class, EffectRow, EffectStatus, Journal, Mode, Run, RunDetail, RunEnd, RunStatus, Source};
+use crate::journal::{Class, EffectRow, EffectStatus, Journal, Mode, Run, RunDetail, RunEnd, RunId, RunStatus, Source};
 
 /// What the journal holds of a run's steps.
 pub(super) fn recorded(detail: &RunDetail) -> Recorded {
@@ -254,6 +254,18 @@ fn machine(
     let texts = library.iter().map(|(_, text)| &text.ast);
     super::secret::register(&ctx.secrets, &declared, params, texts, &call.cancel);
     Ok(Machine::new(ctx, library))
+}
+
+/// The script of a run that is only looked back at, run once more against the journal alone: what it knows of hosts is
+/// known then.
+pub(super) fn looked_back(id: &RunId, call: &Call, detail: &RunDetail, sources: &[Source]) -> Result<Machine, Error> {
+    let params = &detail.summary.params;
+    let machine = machine(&as_begun(id, call)?, None, detail, sources, (recorded(detail), params))?;
+    machine.ctx.looks_back_at(call.state.join("runs").join(id.as_str()));
+    // However that ends: it has come as far as it could.
+    machine.call(params).ok();
+    machine.ctx.set_profile(Profile::Live);
+    Ok(machine)
 }
 
 /// Runs the script against the journal alone and gives back what to undo, oldest first.

@@ -6,6 +6,7 @@ mod exec;
 mod files;
 mod job;
 mod keys;
+mod move_tree;
 mod place;
 mod script;
 mod support;

@@ -4,6 +4,7 @@
 //! the error, and does nothing else. Required values are positional, everything else is one trailing map in which an
 //! unknown key is an error. Reads return plain maps; what changes something is an [`effect`] inside a step.
 
+pub(crate) mod apart;
 pub(crate) mod approve;
 pub(crate) mod block;
 pub(crate) mod branch;
