@@ -351,7 +351,7 @@ fn put_back(way: &Way<'_>, item: &Item<'_>, key: &str) -> Result<Left, Error> {
     for effect in item.effects.iter().rev() {
         match effect.undo.as_ref() {
             Some(recorded) => {
-                let lines = api::undo_native(&machine.ctx, recorded).map_err(failure)?;
+                let lines = api::undo_native(&machine.ctx, effect, recorded).map_err(failure)?;
                 left.add(Left { again: !lines.is_empty(), lines });
             }
             None if item.kept.closure.is_some() => {}

@@ -146,6 +146,7 @@ pub(super) fn copy(context: &NativeCallContext<'_>, src: &Dynamic, dst: &Dynamic
         request: json!({ "src": src, "dst": dst, "opts": pass.request }),
         undo: Some(json!({ "native": "copy::tree", "src": src, "dst": dst, "backup": backup, "root": root })),
         happened: Value::Null,
+        before: None,
     };
     let plan = || {
         let found = id(&to, &work);
@@ -188,7 +189,7 @@ pub(super) fn copy(context: &NativeCallContext<'_>, src: &Dynamic, dst: &Dynamic
 /// Plans an effect on a machine that cannot be asked before the run.
 fn unasked(ctx: &Ctx, function: &'static str, target: String, result: Value, why: String) -> Answer {
     let (request, happened, class) = (Value::Null, Value::Null, Class::Converge);
-    let effect = Effect { function, target, class, request, undo: None, happened };
+    let effect = Effect { function, target, class, request, undo: None, before: None, happened };
     let summary = format!("unknown until run: {why}");
     let plan = || Ok(Planned { result, certainty: "unknown", changes: None, summary });
     let act = || Err(Error::new(Kind::Internal, format!("{function} was planned, and is to act")).into());
@@ -263,6 +264,7 @@ pub(super) fn make_root(context: &NativeCallContext<'_>, dst: &Dynamic) -> Answe
         request: json!({ "dst": dest.to_string() }),
         undo: Some(json!({ "native": "copy::root", "dst": dest.to_string(), "existed": existed })),
         happened: Value::Null,
+        before: None,
     };
     let result = |made: bool| {
         let empty = match dest.here() {
