@@ -7,6 +7,7 @@ mod files;
 mod job;
 mod keys;
 mod move_tree;
+mod narrow;
 mod place;
 mod script;
 mod support;

@@ -176,7 +176,11 @@ impl Remote {
                 return Ok(Err(Error::new(Kind::Unsupported, why)));
             }
             // Where it may lie was not said: then it need not be there at all.
-            Err(NoAgent::Host(error @ (ssh::Error::OtherMachine { .. } | ssh::Error::NoPlace { dir: None, .. }))) => {
+            Err(NoAgent::Host(
+                error @ (ssh::Error::OtherMachine { .. }
+                | ssh::Error::NoPlace { dir: None, .. }
+                | ssh::Error::NoSession { .. }),
+            )) => {
                 return Ok(Err(error.into()));
             }
             Err(error) => return Err(Error::from(error).into()),
