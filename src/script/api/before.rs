@@ -51,7 +51,9 @@ impl Before {
 }
 
 /// What is at a path, with the content if that is a regular file and not too large.
-fn found(files: Files<'_>, path: &[u8]) -> Result<Option<(Stat, Option<Vec<u8>>)>, AgentError> {
+type Found = (Stat, Option<Vec<u8>>);
+
+fn found(files: Files<'_>, path: &[u8]) -> Result<Option<Found>, AgentError> {
     let stat = match files.lstat(path) {
         Err(error) if is_missing(&error) => return Ok(None),
         stat => stat?,
@@ -79,7 +81,7 @@ fn lost(what: &str) -> Error {
     Error::new(Kind::Internal, format!("the journal has no {what} of a file that was written"))
 }
 
-fn is_as(now: Option<&(Stat, Option<Vec<u8>>)>, was: &Was) -> bool {
+fn is_as(now: Option<&Found>, was: &Was) -> bool {
     match (now, was) {
         (None, None) => true,
         (Some((stat, Some(held))), Some((image, mode, owner))) => {
