@@ -8,7 +8,7 @@ use super::ctx::Ctx;
 use crate::error::{Error, Kind};
 use crate::host::Endpoint;
 use crate::host::ssh::{self, Far};
-use crate::host::tree::Root;
+use crate::host::tree::{BY_HAND, Root};
 use crate::progress::{Event, Progress};
 use crate::units::path_text;
 
@@ -60,7 +60,10 @@ impl Reach {
         }
         let options = ssh::Options { config: self.ssh_config.clone(), ..ssh::Options::default() };
         let far = Arc::new(ssh::Host::new(dest, options)).reach(memory, None, &ctx.cancel, &ctx.cancel);
-        let far = Arc::new(far.map_err(Error::from)?);
+        let far = Arc::new(far.map_err(Error::from).map_err(|error| match error.kind {
+            Kind::Unsupported => error.hint(BY_HAND),
+            _ => error,
+        })?);
         let place = far.path().map_or_else(|| "in memory".to_owned(), |path| format!("as {path}"));
         let text = format!("decamp-agent runs there {place}, until this ends");
         progress.event(Event::Notice { path: host.as_bytes(), text: &text });

@@ -302,7 +302,7 @@ fn value_name(kind: ParamKind) -> &'static str {
         ParamKind::Size => "SIZE",
         ParamKind::Duration => "TIME",
         ParamKind::Path => "PATH",
-        ParamKind::Endpoint => "[HOST:]PATH",
+        ParamKind::Endpoint => "[ssh://HOST]PATH",
         ParamKind::Argv => "COMMAND",
         ParamKind::Secret => "REFERENCE",
     }

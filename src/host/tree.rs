@@ -22,6 +22,10 @@ use crate::wire::{Broken, Line};
 /// Conversations side by side between the two ends of a tree.
 const LINES: usize = 2;
 
+/// What to do about a machine on which no agent can run.
+pub const BY_HAND: &str =
+    "trees need the agent at both ends; without it nothing is proved: rsync -aHAXS --numeric-ids FROM/ TO/ by hand";
+
 /// What fails between the ends.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -11,6 +11,7 @@ mod diagnose;
 pub mod docs;
 mod embedded;
 mod engine;
+mod forget;
 mod library;
 mod names;
 pub(crate) mod near;
@@ -181,11 +182,9 @@ pub fn plan_undo(run: &str, call: &Call) -> Result<Outcome, Error> {
 /// Gives a run up: releases its targets, leaves everything as it is.
 ///
 /// # Errors
-/// `conflict` if it is still running.
+/// `conflict` if it is still running. If the mark on a target cannot be removed: why; it is abandoned nevertheless.
 pub fn abandon(run: &str, call: &Call) -> Result<(), Error> {
-    let (id, ..) = run::detail(run, call)?;
-    let leases = Journal::open(&call.state)?.abandon(&id)?;
-    leases.iter().try_for_each(|lease| api::hold::forget(&id, &lease.target))
+    run::on_script_thread(|| forget::abandon(run, call))
 }
 
 /// Changes how fast a run may move file content, from beside it.

@@ -22,7 +22,7 @@ use super::run::{Machine, as_begun, detail};
 use super::story::{self, Story};
 use super::{Script, alive, engine, release};
 use crate::error::{Error, Exit, Kind};
-use crate::journal::{Class, EffectRow, EffectStatus, Journal, Mode, Run, RunDetail, RunEnd, RunStatus, Source};
+use crate::journal::{Class, EffectRow, EffectStatus, Journal, Mode, Run, RunDetail, RunEnd, RunId, RunStatus, Source};
 
 /// What the journal holds of a run's steps.
 pub(super) fn recorded(detail: &RunDetail) -> Recorded {
@@ -256,6 +256,18 @@ fn machine(
     Ok(Machine::new(ctx, library))
 }
 
+/// The script of a run that is only looked back at, run once more against the journal alone: what it knows of hosts is
+/// known then.
+pub(super) fn looked_back(id: &RunId, call: &Call, detail: &RunDetail, sources: &[Source]) -> Result<Machine, Error> {
+    let params = &detail.summary.params;
+    let machine = machine(&as_begun(id, call)?, None, detail, sources, (recorded(detail), params))?;
+    machine.ctx.looks_back_at(call.state.join("runs").join(id.as_str()));
+    // However that ends: it has come as far as it could.
+    machine.call(params).ok();
+    machine.ctx.set_profile(Profile::Live);
+    Ok(machine)
+}
+
 /// Runs the script against the journal alone and gives back what to undo, oldest first.
 fn replay<'d>(
     call: &Call,
@@ -339,7 +351,7 @@ fn put_back(way: &Way<'_>, item: &Item<'_>, key: &str) -> Result<Left, Error> {
     for effect in item.effects.iter().rev() {
         match effect.undo.as_ref() {
             Some(recorded) => {
-                let lines = api::undo_native(&machine.ctx, recorded).map_err(failure)?;
+                let lines = api::undo_native(&machine.ctx, effect, recorded).map_err(failure)?;
                 left.add(Left { again: !lines.is_empty(), lines });
             }
             None if item.kept.closure.is_some() => {}

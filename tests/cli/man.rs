@@ -56,7 +56,10 @@ fn every_flag_of_every_subcommand_has_its_page() {
     }
     let tree = plain(&std::fs::read_to_string(call.dir().join("man/decamp-run-move-tree.1")).unwrap());
     assert!(tree.contains("copies while the source is in use"), "the script's own text is missing: {tree}");
-    assert!(tree.contains("\ndecamp run move-tree --dest PATH --source PATH [options]\n"), "{tree}");
+    assert!(
+        tree.contains("\ndecamp run move-tree --dest [ssh://HOST]PATH --source [ssh://HOST]PATH [options]\n"),
+        "{tree}"
+    );
     let eject = plain(&std::fs::read_to_string(call.dir().join("man/decamp-scripts-eject.1")).unwrap());
     assert!(eject.contains("\ndecamp scripts eject [options] NAME [DIR]\n"), "{eject}");
     let main = plain(&std::fs::read_to_string(call.dir().join("man/decamp.1")).unwrap());

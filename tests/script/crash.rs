@@ -4,6 +4,7 @@
 //! The world is the smallest that reaches every boundary: a tree of some thirty entries with all their oddities, a
 //! destination that already holds entries to replace, delete and keep, a backup directory, and the three commands.
 
+mod far;
 mod pairs;
 
 use std::collections::BTreeMap;
@@ -69,13 +70,18 @@ fn command(name: &str) -> String {
 
 /// `decamp run move-tree` in a world; with `cutover` the run passes its pivot.
 fn start(call: &Decamp, cutover: bool) -> Decamp {
+    between(call, "src", "dst", cutover)
+}
+
+/// The same with other words for the source and the destination of the world.
+fn between(call: &Decamp, source: &str, dest: &str, cutover: bool) -> Decamp {
     let mut run = call.again().args([
         "run",
         "move-tree",
         "--source",
-        "src",
+        source,
         "--dest",
-        "dst",
+        dest,
         "--backup-dir",
         "backup",
         "--max-delete",

@@ -97,3 +97,67 @@ fn a_plan_reads_there_and_writes_nothing() {
     planned.stdout_has("holds that already").stdout_has("will write 6 B").run();
     assert_eq!(fs::read_to_string(home.join("conf")).unwrap(), "a = 1\n");
 }
+
+#[test]
+fn what_a_write_replaced_is_put_back() {
+    let Some(server) = Sshd::start() else { return };
+    let far = format!("host::ssh(\"peer\", #{{ config: \"{}\" }})", server.config().display());
+    for host in [far.as_str(), "host::local()"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let shown = |name: &str| {
+            let meta = fs::metadata(path(name)).ok()?;
+            Some((fs::read(path(name)).unwrap(), meta.permissions().mode() & 0o7777, meta.uid(), meta.gid()))
+        };
+        let names = ["old", "same", "new", "touched"];
+        for name in ["old", "same", "touched"] {
+            fs::write(path(name), format!("{name}\n")).unwrap();
+            fs::set_permissions(path(name), fs::Permissions::from_mode(0o640)).unwrap();
+        }
+        std::os::unix::fs::chown(path("old"), Some(60101), Some(60102)).unwrap();
+        let before = names.map(shown);
+        let body = format!(
+            r#"let d = "{}";
+               step("write", || {{
+                   h.write(d + "/old", "one\n", #{{ mode: "0600", owner: "0:0" }});
+                   h.write(d + "/same", "same\n");
+                   h.write(d + "/new", "two\n");
+                   h.write(d + "/touched", "three\n");
+               }});
+               step("again", || h.write(d + "/old", "four\n"));"#,
+            dir.path().display()
+        );
+        let call = call(&server, host, &body);
+        let id = run(&call).run().json()["run"].as_str().unwrap().to_owned();
+        let after = names.map(shown);
+        assert_eq!(after[0], Some((b"four\n".to_vec(), 0o600, 0, 0)));
+        // What somebody changed since is left, and named; once it is back, so is everything.
+        fs::write(path("touched"), "by hand\n").unwrap();
+        let undo = || call.again().args(["undo", &id, "--yes"]);
+        undo().status(9).stdout_has("touched: left: it is not what the run wrote").run();
+        let now = names.map(shown);
+        assert_eq!((&now[..3], now[3].as_ref().unwrap().0.as_slice()), (&before[..3], &b"by hand\n"[..]), "{host}");
+        fs::write(path("touched"), "three\n").unwrap();
+        undo().run();
+        assert_eq!(names.map(shown), before, "{host}");
+    }
+}
+
+#[test]
+fn what_holds_a_secret_is_not_kept() {
+    let Some(server) = Sshd::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("one"), format!("password = {PASSWORD}\n")).unwrap();
+    fs::write(dir.path().join("two"), "another, which nobody told\n").unwrap();
+    let body = format!(
+        r#"let pw = secret("env:PW");
+           step("one", || h.write("{0}/one", "x\n"));
+           step("two", || h.write("{0}/two", pw));"#,
+        dir.path().display()
+    );
+    let call = call(&server, "host::local()", &body);
+    let id = run(&call).run().json()["run"].as_str().unwrap().to_owned();
+    let undone = call.again().args(["undo", &id, "--yes"]).status(9).nowhere(PASSWORD).run();
+    assert_eq!(undone.stdout.matches("has no undo").count(), 2, "{}", undone.stdout);
+    assert_eq!(fs::read_to_string(dir.path().join("two")).unwrap(), PASSWORD);
+}

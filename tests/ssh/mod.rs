@@ -6,6 +6,8 @@ mod exec;
 mod files;
 mod job;
 mod keys;
+mod move_tree;
+mod narrow;
 mod place;
 mod script;
 mod support;

@@ -82,16 +82,38 @@ impl Host {
     ) -> Result<Far, NoAgent> {
         let start = cancel.until(std::time::Instant::now() + START);
         let place = Place { memory: memory || self.options.place.memory, ..self.options.place.clone() };
-        let placed = self.place_agent(&place, sudo, &start)?;
-        let dir = placed.path().and_then(|path| path.rsplit_once('/')).map(|(dir, _)| dir.to_owned());
-        let args: Vec<&str> = ["serve"].into_iter().chain(dir.iter().flat_map(|dir| ["--dir", dir])).collect();
-        let mut channel = placed.start(&args, &start)?;
+        let (placed, mut channel) = match self.serving(&place, sudo, &start) {
+            // The one session there is holds its file: in memory it needs no other.
+            Err(none @ Error::NoSession { .. }) if !place.memory => {
+                let place = Place { memory: true, ..place };
+                self.serving(&place, sudo, &start).map_err(|error| match error {
+                    Error::NoProgram { .. } | Error::NoSession { .. } => none,
+                    error => error,
+                })?
+            }
+            serving => serving?,
+        };
+        channel.keep();
         let (from, to) = pipes(&mut channel)?;
         let session = Session(Arc::new(Mutex::new(channel)));
         let options = agent::Options { silent: SILENT, cancel: life.clone(), shut: Some(session.shut()) };
         let client = Client::connect(from, to, Some(super::upload::digest()), options);
         let client = client.map_err(|broken| silent(self.name(), &session, broken))?;
         Ok(Far { client: Some(client), sessions: Mutex::new(vec![session]), placed, host: self.name() })
+    }
+
+    /// The agent, sent and started.
+    fn serving(
+        self: &Arc<Self>,
+        place: &Place,
+        sudo: Option<&Sudo>,
+        cancel: &Cancel,
+    ) -> Result<(Placed, Channel), Error> {
+        let placed = self.place_agent(place, sudo, cancel)?;
+        let dir = placed.path().and_then(|path| path.rsplit_once('/')).map(|(dir, _)| dir.to_owned());
+        let args: Vec<&str> = ["serve"].into_iter().chain(dir.iter().flat_map(|dir| ["--dir", dir])).collect();
+        let channel = placed.start(&args, cancel)?;
+        Ok((placed, channel))
     }
 }
 
@@ -164,6 +186,7 @@ impl Far {
                 Err(Error::Cancelled { .. }) if cancel.check().is_ok() => return Ok(()),
                 Err(error) => return Err(error.into()),
             };
+            channel.keep();
             let (from, to) = pipes(&mut channel)?;
             let session = Session(Arc::new(Mutex::new(channel)));
             let joined = client.join(from, to, &ticket, Some(session.shut()));

@@ -127,8 +127,15 @@ pub(super) struct Task<'c> {
 /// A session whose code has said its end, and waits for ours.
 #[derive(Debug)]
 pub(super) struct Held {
-    _channel: Channel,
+    channel: Channel,
     _feed: Option<Sender<Vec<u8>>>,
+}
+
+impl Held {
+    /// Says that it stays open as long as an agent is there.
+    pub(super) fn keep(&mut self) {
+        self.channel.keep();
+    }
 }
 
 impl Host {
@@ -172,7 +179,10 @@ impl Host {
             let channel = self.open(&line, cancel)?;
             let master = std::sync::Arc::clone(&channel.master);
             match Running::start(self, channel, &nonce, task).end(cancel)? {
-                Outcome::Ended(how, ended, held) => return Ok((how, ended, held)),
+                Outcome::Ended(how, ended, held) => {
+                    self.slots.opened();
+                    return Ok((how, ended, held));
+                }
                 Outcome::Unopened(why, said) => self.after_unopened(&why, &master, &said)?,
             }
             cancel.sleep(pause).map_err(|source| self.cancelled(task.name, source))?;
@@ -350,7 +360,7 @@ impl<'h> Running<'h> {
         };
         let [stdout, stderr] = [&self.outputs[0], &self.outputs[1]].map(|output| gather::finish(output));
         let ended = Ended { code: None, signal: None, stdout, stderr, elapsed: self.since.elapsed() };
-        Ok(Outcome::Ended(outcome, ended, Held { _channel: self.channel, _feed: self.feed }))
+        Ok(Outcome::Ended(outcome, ended, Held { channel: self.channel, _feed: self.feed }))
     }
 
     /// `sudo` asks: the password is given once, and a second question is the answer that it was wrong.

@@ -5,7 +5,7 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use super::master::Master;
-use super::slots::Slot;
+use super::slots::{NoSlot, Slot};
 use super::{Error, Host};
 use crate::cancel::Cancel;
 
@@ -24,7 +24,7 @@ pub struct Channel {
     pub(super) said: Option<Arc<Mutex<Vec<u8>>>>,
     child: Child,
     pub(super) master: Arc<Master>,
-    _slot: Slot,
+    slot: Slot,
 }
 
 /// What becomes of a session that did not open.
@@ -44,10 +44,12 @@ impl Host {
     /// # Errors
     /// As [`Host::connect`].
     pub fn open(&self, line: &str, cancel: &Cancel) -> Result<Channel, Error> {
-        let slot = self.slots.take(cancel).map_err(|source| Error::Cancelled {
-            host: self.name(),
-            program: "opening a session".into(),
-            source,
+        let slot = self.slots.take(cancel).map_err(|none| match none {
+            NoSlot::Cancelled(source) => self.cancelled("opening a session", source),
+            NoSlot::Kept(all) => {
+                let said = format!("all {all} that may be open at once are in use by the agent");
+                Error::NoSession { host: self.name(), said }
+            }
         })?;
         let master = self.living(cancel)?;
         let mut ssh = Command::new("ssh");
@@ -57,7 +59,7 @@ impl Host {
         ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = ssh.spawn().map_err(|source| Error::Start { program: "ssh", source })?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        Ok(Channel { stdin, stdout, stderr, said: None, child, master, _slot: slot })
+        Ok(Channel { stdin, stdout, stderr, said: None, child, master, slot })
     }
 
     /// What to do after a session did not open: nothing began on the far side, so it may be tried again.
@@ -77,6 +79,11 @@ impl Channel {
         self.stdin.take();
         self.child.kill().ok();
         self.child.wait().ok();
+    }
+
+    /// Says that it stays open as long as an agent is there.
+    pub(super) fn keep(&mut self) {
+        self.slot.keep();
     }
 
     /// Ends it at once, without waiting: what is left is collected when it is dropped.

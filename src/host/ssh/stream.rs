@@ -54,6 +54,7 @@ impl Host {
                 opening.send(&mut channel);
             }
             if opening.wait(self, &mut channel, name, deadline, cancel)? {
+                self.slots.opened();
                 channel.listen();
                 return Ok(channel);
             }

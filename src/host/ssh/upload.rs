@@ -101,7 +101,8 @@ impl Host {
             name: "sending a program",
             after: Some("cd /; [ -z \"$x\" ] || rm -rf \"$x\"; ".into()),
         };
-        let (how, ended, held) = self.task(&task, cancel)?;
+        let (how, ended, mut held) = self.task(&task, cancel)?;
+        held.keep();
         let said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
         let host = self.name();
         match how.as_str() {

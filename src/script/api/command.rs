@@ -101,6 +101,7 @@ pub(super) fn run(context: &NativeCallContext<'_>, host: &Host, argv: Array, opt
         request,
         undo: None,
         happened: json!({ "code": ok_codes.first().copied().unwrap_or(0), "stdout": "", "stderr": "", "elapsed_ms": 0 }),
+        before: None,
     };
     let plan = || {
         let unknown = |part: &str| json!({ "$unknown": format!("the {part} of `{line}`") });

@@ -41,7 +41,8 @@ pub(crate) mod copy {
     /// Converge: writes below `dst` only, takes up where an earlier attempt ended. What this run did not make is moved to
     /// `backup_dir`, or left alone and counted as failed, or (`foreign: "allow"`) replaced. Undo removes what the run made
     /// and nobody changed since, and puts the backup back. A plan walks both trees and writes nothing; so does `dry_run`,
-    /// which may be called outside a step, and fails as the pass would if more would be deleted than allowed. After a lost
+    /// which may be called outside a step, and fails as the pass would if more would be deleted than allowed. A plan that
+    /// cannot ask another machine without a file there gives what is not known, as the other functions here do. After a lost
     /// connection a resume lists again and sends what is missing; it waits while the agent there still holds the destination.
     ///
     /// # Errors
@@ -245,9 +246,9 @@ pub(crate) mod copy {
     /// replaced; given as `expect`, it does so here.
     ///
     /// # Errors
-    /// `not_found`, `invalid` if one lies inside the other, also through a link or a bind mount, if the backup directory or
-    /// the state directory lies in one of them, or an option cannot be used. `conflict` if another run has one of them, or
-    /// one is not what was expected.
+    /// `not_found`, `invalid` if one lies inside the other, also through a link or a bind mount (on another machine a bind
+    /// mount is seen by `copy::tree`), if the backup directory or the state directory lies in one of them, or an option cannot
+    /// be used. `conflict` if another run has one of them, or one is not what was expected.
     ///
     /// # Source
     /// src/copy/identity.rs, src/copy/overlap.rs

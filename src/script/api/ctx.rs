@@ -39,6 +39,8 @@ pub(crate) struct Ctx {
     pub(crate) rate: Rate,
     /// Asked before an effect begins; set by an interactive session only.
     pub(crate) guard: OnceLock<Guard>,
+    /// The directory of a run that is only looked back at.
+    past: OnceLock<PathBuf>,
     profile: RwLock<Profile>,
     state: Mutex<State>,
 }
@@ -179,9 +181,19 @@ impl Ctx {
     pub(crate) fn sharing(call: Call, run: Option<Arc<Run>>, profile: Profile, recorded: Recorded) -> Self {
         let aliases = call.site.as_ref().map(|site| site.secrets.clone()).unwrap_or_default();
         let secrets = Secrets::new(aliases, run.as_ref().map(|run| run.fingerprint()));
-        let (library, rate, guard) = (Arc::default(), Rate::default(), OnceLock::new());
+        let (library, rate, guard, past) = (Arc::default(), Rate::default(), OnceLock::new(), OnceLock::new());
         let (profile, state) = (RwLock::new(profile), Mutex::default());
-        Self { call, run, recorded, secrets, library, rate, guard, profile, state }
+        Self { call, run, recorded, secrets, library, rate, guard, past, profile, state }
+    }
+
+    /// Says where a run is kept that is not this one's, but has to be known as the script knew it.
+    pub(crate) fn looks_back_at(&self, dir: PathBuf) {
+        self.past.set(dir).ok();
+    }
+
+    /// The directory of the run, also of one that is only looked back at.
+    pub(crate) fn kept(&self) -> Option<&Path> {
+        self.run.as_ref().map(|run| run.dir()).or_else(|| self.past.get().map(PathBuf::as_path))
     }
 
     /// The services behind a native call.

@@ -233,6 +233,7 @@ pub(super) fn copy(context: &NativeCallContext<'_>, src: &Dynamic, dst: &Dynamic
         request: json!({ "src": pair.left.to_string(), "dst": pair.right.to_string(), "opts": pass.request }),
         undo: None,
         happened: Value::Null,
+        before: None,
     };
     let plan = || {
         let seen = match pair.with(TARGET, |source, target| block::preview(source, target, &pass.engine, &work)) {

@@ -22,6 +22,8 @@ pub(crate) struct Effect {
     pub(crate) request: Value,
     /// How the native itself puts it back, if it can.
     pub(crate) undo: Option<Value>,
+    /// What that needs of what is there now; what an earlier attempt saw counts.
+    pub(crate) before: Option<Vec<u8>>,
     /// The result to assume when a person or a probe says that it happened.
     pub(crate) happened: Value,
 }
@@ -176,7 +178,7 @@ impl Ctx {
                     class: effect.class,
                     request: effect.request,
                     undo: effect.undo,
-                    before: None,
+                    before: effect.before,
                 })?;
                 let settle = |id| {
                     let result = effect.happened.clone();

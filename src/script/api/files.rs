@@ -65,7 +65,9 @@ pub(crate) mod files {
     /// # Effects
     /// Converge: written beside it, synced, and put in its place; a file that holds just that already is left. What is not
     /// given stays as it was, or is 0644 for a new file. No link is written through. The journal keeps a hash of the
-    /// content. What was there before cannot be put back by undo. A plan looks, as host.read does.
+    /// content, and of what was there the content (up to 1 MiB), mode and owner: undo puts that back, or removes a file that
+    /// was new, if what is there is still what was written. Where a secret is written or replaced nothing is kept, and
+    /// there is no undo. A plan looks, as host.read does.
     ///
     /// # Errors
     /// `exists` with `only_new`, `not_found` for its directory, `denied`, `no_space`, `conflict` if what is there is no regular

@@ -7,6 +7,7 @@ use rhai::{Blob, Dynamic, Map, NativeCallContext};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
+use super::before::Before;
 use super::ctx::Ctx;
 use super::effect::{Effect, Planned, Unfinished};
 use super::error::Fail;
@@ -21,6 +22,7 @@ use crate::error::{Error, Kind};
 use crate::host::ssh::Far;
 use crate::journal::Class;
 use crate::redact;
+use crate::script::profile::Profile;
 use crate::script::value;
 use crate::units::{Bytes, Stamp, path_text};
 
@@ -30,7 +32,7 @@ type Answer = Result<Value, Fail>;
 const MOST: u64 = 16 << 20;
 
 /// Whoever answers for a host.
-enum Answering {
+pub(super) enum Answering {
     /// This process.
     Here(Arc<Client>),
     /// The agent there.
@@ -38,7 +40,7 @@ enum Answering {
 }
 
 impl Answering {
-    fn of(ctx: &Ctx, host: &Host) -> Result<Self, Fail> {
+    pub(super) fn of(ctx: &Ctx, host: &Host) -> Result<Self, Fail> {
         match host {
             Host::Ssh(remote) => Ok(Self::There(remote.far(ctx)?)),
             Host::Local => {
@@ -55,7 +57,7 @@ impl Answering {
         }
     }
 
-    fn files(&self) -> Result<Files<'_>, Error> {
+    pub(super) fn files(&self) -> Result<Files<'_>, Error> {
         match self {
             Self::Here(client) => Ok(client.files()),
             Self::There(far) => Ok(far.files()?),
@@ -87,7 +89,7 @@ fn ask(
     unless_planned(&ctx, &format!("{what} on {host}"), asked())
 }
 
-fn is_missing(error: &AgentError) -> bool {
+pub(super) fn is_missing(error: &AgentError) -> bool {
     matches!(error, AgentError::Fault(fault) if fault.errno == Some(rustix::io::Errno::NOENT.raw_os_error()))
 }
 
@@ -202,14 +204,19 @@ pub(super) fn write(context: &NativeCallContext<'_>, host: &Host, text: &str, co
     options.done()?;
     let path = bytes(host, text)?;
     let place = at(host, text)?;
-    let content: Given = secret::content(&ctx, content, ctx.profile() != crate::script::profile::Profile::Plan)?;
+    let content: Given = secret::content(&ctx, content, ctx.profile() != Profile::Plan)?;
     let wanted = WriteOptions { mode, owner, new };
+    let before = match ctx.profile() {
+        Profile::Live => Before::look(Answering::of(&ctx, host)?.files()?, &path, &place, &content)?,
+        _ => Before::default(),
+    };
     let effect = Effect {
         function: "host.write",
         target: place.to_string(),
         class: Class::Converge,
         request: json!({ "path": place.to_string(), "content": content.template, "mode": mode, "owner": owner, "only_new": new }),
-        undo: None,
+        undo: before.undo,
+        before: before.image,
         happened: Value::Null,
     };
     let given = content.value.expose_secret().as_bytes();

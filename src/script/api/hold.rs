@@ -102,21 +102,25 @@ fn claim_far(ctx: &Ctx, run: &Run, dest: &Place, expected: Option<&RootId>) -> R
     }
     state.claims.remove(&dest.key());
     drop(state);
-    let marker = marker_of(run);
+    let claim = claim_again(ctx, &root, &marker_of(run), expected)?;
+    ctx.state().claims.insert(dest.key(), claim);
+    Ok(())
+}
+
+/// Claims a root on another machine for a run that may have it already.
+fn claim_again(ctx: &Ctx, root: &Root, marker: &Marker, expected: Option<&RootId>) -> Result<Ours, Error> {
     let end = std::time::Instant::now() + SILENT + std::time::Duration::from_secs(5);
-    let claim = loop {
-        match with_work(ctx, |work| root.claim(&marker, expected, work)) {
+    loop {
+        match with_work(ctx, |work| root.claim(marker, expected, work)) {
             // An attempt before, whose connection was lost: its agent gives up when it has heard nothing for a while.
             Err(tree::Error::Tree(copy::Error::Held { by: Some(by) }))
                 if by.run == marker.run && std::time::Instant::now() < end =>
             {
-                ctx.cancel().sleep(std::time::Duration::from_millis(200)).map_err(Error::from)?;
+                ctx.cancel().sleep(std::time::Duration::from_millis(200))?;
             }
-            claimed => break claimed.map_err(Error::from)?,
+            claimed => return Ok(claimed?),
         }
-    };
-    ctx.state().claims.insert(dest.key(), claim);
-    Ok(())
+    }
 }
 
 /// Claims the destination for the run, on the destination itself, once per process; nothing is written to a directory
@@ -245,7 +249,7 @@ pub(crate) fn give_back(ctx: &Ctx) -> Result<(), Error> {
         let root = PathBuf::from(std::ffi::OsString::from_vec(lease.target.path.clone()));
         if is_far(&root) {
             if lease.target.mode == LeaseMode::Exclusive && lease.target.kind == TargetKind::Tree {
-                release_far(ctx, run, &root)?;
+                release_far(ctx, run.id(), &root)?;
             }
             continue;
         }
@@ -259,31 +263,42 @@ pub(crate) fn give_back(ctx: &Ctx) -> Result<(), Error> {
 }
 
 /// Removes the run's marker from a root on another machine, if it is there.
-fn release_far(ctx: &Ctx, run: &Run, path: &Path) -> Result<(), Error> {
+fn release_far(ctx: &Ctx, run: &RunId, path: &Path) -> Result<(), Error> {
     let released = || -> Result<(), Fail> {
         let root: Root = Place::kept(ctx, &text(path))?.root(ctx)?;
         let marker = with_work(ctx, |work| root.marker(work));
         if is_missing(&marker) {
             return Ok(());
         }
-        if let Some(marker) = marker.map_err(Error::from)?.filter(|marker| marker.run == run.id().as_str()) {
-            let claim = with_work(ctx, |work| root.claim(&marker, None, work)).map_err(Error::from)?;
-            claim.release().map_err(Error::from)?;
+        if let Some(marker) = marker.map_err(Error::from)?.filter(|marker| marker.run == run.as_str()) {
+            claim_again(ctx, &root, &marker, None)?.release().map_err(Error::from)?;
         }
         Ok(())
     };
     released().map_err(Fail::into_error)
 }
 
-/// Removes the marker of a run that is given up from a target, if it is there.
+/// Whether what marks a target of a run is on another machine.
+pub(crate) fn marked_far(target: &Target) -> bool {
+    let root = PathBuf::from(std::ffi::OsString::from_vec(target.path.clone()));
+    is_far(&root) && target.mode == LeaseMode::Exclusive && target.kind == TargetKind::Tree
+}
+
+/// Removes the marker of a run that is given up from a target on this machine, if it is there.
 pub(crate) fn forget(run: &RunId, target: &Target) -> Result<(), Error> {
     let root = PathBuf::from(std::ffi::OsString::from_vec(target.path.clone()));
-    if is_far(&root) && target.mode == LeaseMode::Exclusive && target.kind == TargetKind::Tree {
-        // How its host is reached only the script knows.
-        let message = format!("`{}/{}` on the other machine was not looked at", text(&root), claim::NAME);
-        return Err(Error::new(Kind::Unsupported, message).hint("if it is there, remove it by hand"));
-    }
     marked(run, target, &root)?.map_or(Ok(()), |claim| Ok(claim.release()?))
+}
+
+/// The same from one on another machine; `ctx` knows how the script of the run reaches it.
+pub(crate) fn forget_far(ctx: &Ctx, run: &RunId, target: &Target) -> Result<(), Error> {
+    let root = PathBuf::from(std::ffi::OsString::from_vec(target.path.clone()));
+    release_far(ctx, run, &root).map_err(|error| {
+        let mark = format!("{}/{}", text(&root), claim::NAME);
+        let message = format!("run {run} is abandoned, but its mark `{mark}` was not removed: {}", error.message);
+        let failed = Error::new(error.kind, message).exit(error.exit_code());
+        failed.hints(error.hints).hint("if it is there, remove it by hand")
+    })
 }
 
 /// The claim on a target that bears the run's marker.

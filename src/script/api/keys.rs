@@ -33,6 +33,7 @@ pub(super) fn keypair(context: &NativeCallContext<'_>, at: &str) -> Result<Value
         request: json!({ "path": text(&at) }),
         undo: None,
         happened: json!({ "path": text(&at), "public_key": "" }),
+        before: None,
     };
     let plan = || {
         let public = json!({ "$unknown": format!("the key at `{}`", text(&at)) });
@@ -76,6 +77,7 @@ pub(super) fn authorize(context: &NativeCallContext<'_>, host: &Host, public: &s
         request: json!({ "host": host.to_string(), "public_key": public, "restrict": restrict }),
         undo: None,
         happened: json!({ "line": line().unwrap_or_default(), "added": true, "made": false }),
+        before: None,
     };
     let plan = || Ok(planned(json!({ "line": line()?, "added": true, "made": false }), "will be let in"));
     let act = || {
@@ -100,6 +102,7 @@ pub(super) fn revoke(context: &NativeCallContext<'_>, host: &Host, key: Map) -> 
         request: json!({ "host": host.to_string(), "line": line, "made": made }),
         undo: None,
         happened: json!({ "removed": true, "line": line }),
+        before: None,
     };
     let plan = || Ok(planned(json!({ "removed": ours, "line": line }), "will be taken out"));
     let act = || {

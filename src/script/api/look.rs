@@ -1,18 +1,16 @@
 //! What stands behind the functions of `copy::` that only read.
 
-use std::path::Path;
-
 use rhai::{Dynamic, Map, NativeCallContext};
 use serde_json::{Value, json};
 
+use super::apart::{apart, backup_there, beside, pair};
 use super::choices::{jobs, losses};
 use super::ctx::Ctx;
 use super::error::Fail;
 use super::far::Place;
 use super::hold::lease;
 use super::options::Options;
-use super::paths::text;
-use super::root::{id, is_missing};
+use super::root::{id, is_missing, roots as reached, unknown};
 use crate::copy::exclude::Exclude;
 use crate::copy::far::Look;
 use crate::copy::identity::RootId;
@@ -41,7 +39,11 @@ pub(super) fn scan(context: &NativeCallContext<'_>, root: &Dynamic, opts: Map) -
     let cancel = ctx.cancel();
     let progress = ctx.progress();
     let work = Work { progress: &*progress, checkpoint: &Forgetful, cancel: &cancel };
-    let root = Place::of(&ctx, root)?.root(&ctx)?;
+    let place = Place::of(&ctx, root)?;
+    let root = match reached(&ctx, [&place])? {
+        Ok([root]) => root,
+        Err(why) => return Ok(unknown(&format!("what {place} holds"), &why)),
+    };
     Ok(shown::scan(&root.scan(&wanted, &work).map_err(Error::from)?))
 }
 
@@ -82,7 +84,11 @@ pub(super) fn compare(context: &NativeCallContext<'_>, left: &Dynamic, right: &D
     let cancel = ctx.cancel();
     let progress = ctx.progress();
     let work = Work { progress: &*progress, checkpoint: &Forgetful, cancel: &cancel };
-    let (left, right) = (Place::of(&ctx, left)?.root(&ctx)?, Place::of(&ctx, right)?.root(&ctx)?);
+    let (left, right) = (Place::of(&ctx, left)?, Place::of(&ctx, right)?);
+    let [left, right] = match reached(&ctx, [&left, &right])? {
+        Ok(roots) => roots,
+        Err(why) => return Ok(unknown(&format!("how {left} and {right} differ"), &why)),
+    };
     let seen = tree::compare(&left, &right, &wanted, &work).map_err(Error::from)?;
     Ok(shown::comparison(&seen))
 }
@@ -92,7 +98,11 @@ pub(super) fn probe(context: &NativeCallContext<'_>, root: &Dynamic) -> Answer {
     let ctx = Ctx::of(context)?;
     let (cancel, progress) = (ctx.cancel(), ctx.progress());
     let work = Work { progress: &*progress, checkpoint: &Forgetful, cancel: &cancel };
-    Ok(shown::probe(&probed(&ctx, &Place::of(&ctx, root)?.root(&ctx)?, &work)?))
+    let place = Place::of(&ctx, root)?;
+    match reached(&ctx, [&place])? {
+        Ok([root]) => Ok(shown::probe(&probed(&ctx, &root, &work)?)),
+        Err(why) => Ok(unknown(&format!("what {place} can hold"), &why)),
+    }
 }
 
 /// What `root` can hold; if only its last part is missing, what the directory above can.
@@ -123,7 +133,11 @@ pub(super) fn shortfalls(context: &NativeCallContext<'_>, src: &Dynamic, dst: &D
     let cancel = ctx.cancel();
     let progress = ctx.progress();
     let work = Work { progress: &*progress, checkpoint: &Forgetful, cancel: &cancel };
-    let (src, dst) = (Place::of(&ctx, src)?.root(&ctx)?, Place::of(&ctx, dst)?.root(&ctx)?);
+    let (src, dst) = (Place::of(&ctx, src)?, Place::of(&ctx, dst)?);
+    let [src, dst] = match reached(&ctx, [&src, &dst])? {
+        Ok(roots) => roots,
+        Err(why) => return Ok(unknown(&format!("what of {src} {dst} can hold"), &why)),
+    };
     let probe = probed(&ctx, &dst, &work)?;
     // What the destination can hold need not be looked for: it costs a call for every entry.
     let holds = [probe.xattr, probe.acl, probe.capability].iter().all(|held| *held == Some(true));
@@ -142,24 +156,29 @@ pub(super) fn shortfalls(context: &NativeCallContext<'_>, src: &Dynamic, dst: &D
 pub(super) fn roots(context: &NativeCallContext<'_>, src: &Dynamic, dst: &Dynamic, opts: Map) -> Answer {
     let ctx = Ctx::of(context)?;
     let mut options = Options::new("copy::roots", opts);
-    let expect = options.map("expect")?.map(|expect| value::describe(&expect.into()));
+    let expect = options.map_if_known("expect")?.map(|expect| value::describe(&expect.into()));
     let wanted = options.map("options")?;
     options.done()?;
     let (source, dest) = (Place::of(&ctx, src)?, Place::of(&ctx, dst)?);
-    let (from, to) = (source.root(&ctx)?, dest.root(&ctx)?);
-    if let (Root::Here(from), Root::Here(to)) = (&from, &to) {
-        // Where one is elsewhere, the pass looks: both may be on that machine.
-        copy::check_pair(from, to).map_err(Error::from)?;
-    }
+    let [from, to] = match reached(&ctx, [&source, &dest])? {
+        Ok(roots) => roots,
+        Err(why) => return Ok(unknown(&format!("which directories {source} and {dest} are"), &why)),
+    };
+    let (cancel, progress) = (ctx.cancel(), ctx.progress());
+    let work = Work { progress: &*progress, checkpoint: &Forgetful, cancel: &cancel };
+    pair(&from, &to, &work)?;
     apart("the state directory", &ctx.call.state, &[&source, &dest])?;
     // Every option is read here, so that one that cannot be used is found now.
     let foreign = wanted.map(super::tree::pass_options).transpose()?.map(|pass| pass.engine.foreign);
-    if let (Some(Foreign::Backup(dir)), Root::Here(to)) = (foreign, &to) {
-        apart("the backup directory", &dir, &[&source, &dest])?;
-        beside(&dir, to)?;
+    if let Some(Foreign::Backup(dir)) = foreign {
+        match &to {
+            Root::Here(to) => {
+                apart("the backup directory", &dir, &[&source, &dest])?;
+                beside(&dir, to)?;
+            }
+            Root::There { .. } => backup_there(&dir, &from, &to, &work)?,
+        }
     }
-    let (cancel, progress) = (ctx.cancel(), ctx.progress());
-    let work = Work { progress: &*progress, checkpoint: &Forgetful, cancel: &cancel };
     let found = id(&from, &work).map_err(Error::from)?;
     let there = id(&to, &work);
     let there = if is_missing(&there) { None } else { Some(there.map_err(Error::from)?) };
@@ -179,43 +198,4 @@ pub(super) fn roots(context: &NativeCallContext<'_>, src: &Dynamic, dst: &Dynami
         lease(&ctx, &source, &dest)?;
     }
     Ok(json!({ "source": found.to_string(), "dest": there.map(|id| id.to_string()) }))
-}
-
-/// Refuses a directory that lies in one of the roots, or holds one.
-fn apart(what: &str, dir: &Path, [source, dest]: &[&Place; 2]) -> Result<(), Error> {
-    // What does not exist yet is judged by the place it would have.
-    let place = |path: &Path| {
-        let known = path.ancestors().find_map(|part| Some((part, part.canonicalize().ok()?)));
-        known.map(|(part, full)| full.join(path.strip_prefix(part).unwrap_or(Path::new(""))))
-    };
-    let Some(own) = place(dir) else { return Ok(()) };
-    for (name, root) in [("source", source), ("destination", dest)] {
-        // What is elsewhere holds nothing of this machine.
-        let Some(root) = root.here() else { continue };
-        // The state directory may stand above a root, as a home directory does; a backup above one would be odd, not wrong.
-        if place(root).is_some_and(|root| own.starts_with(&root)) {
-            let message = format!("{what} `{}` lies inside the {name} `{}`", text(dir), text(root));
-            return Err(Error::new(Kind::Invalid, message).hint(format!("choose {what} elsewhere")));
-        }
-    }
-    Ok(())
-}
-
-/// Refuses a backup directory that entries of the destination cannot be moved to.
-fn beside(dir: &Path, dest: &Path) -> Result<(), Error> {
-    let device = |path: &Path| path.metadata().map(|meta| std::os::unix::fs::MetadataExt::dev(&meta));
-    let there = |path: &Path| device(path).or_else(|_| path.parent().map_or(device(path), device));
-    let failed = |error| {
-        Error::new(Kind::NotFound, format!("the backup directory `{}` cannot be used", text(dir))).because(error)
-    };
-    if dir.exists() && !dir.is_dir() {
-        return Err(Error::new(Kind::Invalid, format!("the backup directory `{}` is no directory", text(dir))));
-    }
-    if there(dir).map_err(failed)? != there(dest).map_err(failed)? {
-        let message = format!("the backup directory `{}` is not on the file system of the destination", text(dir));
-        return Err(
-            Error::new(Kind::Invalid, message).hint("entries are moved there, which works only within one file system")
-        );
-    }
-    Ok(())
 }

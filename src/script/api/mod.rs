@@ -4,7 +4,9 @@
 //! the error, and does nothing else. Required values are positional, everything else is one trailing map in which an
 //! unknown key is an error. Reads return plain maps; what changes something is an [`effect`] inside a step.
 
+pub(crate) mod apart;
 pub(crate) mod approve;
+pub(crate) mod before;
 pub(crate) mod block;
 pub(crate) mod branch;
 pub(crate) mod choices;
@@ -63,7 +65,11 @@ pub(super) fn register(engine: &mut Engine) {
 /// The namespaces natives live in.
 pub(super) const NAMESPACES: [&str; 3] = ["block", "copy", "host"];
 
-/// Puts back what a native recorded for its own undo; lines for people about what was left.
-pub(super) fn undo_native(ctx: &ctx::Ctx, recorded: &serde_json::Value) -> Result<Vec<String>, error::Fail> {
-    tree::undo(ctx, recorded)
+/// Puts back what the native of an effect recorded for its own undo; lines for people about what was left.
+pub(super) fn undo_native(
+    ctx: &ctx::Ctx,
+    effect: &crate::journal::EffectRow,
+    recorded: &serde_json::Value,
+) -> Result<Vec<String>, error::Fail> {
+    if effect.function == before::NATIVE { before::undo(ctx, effect) } else { tree::undo(ctx, recorded) }
 }

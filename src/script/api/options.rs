@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rhai::{Array, Dynamic, FnPtr, Map};
 
+use super::unknown::Unknown;
 use crate::error::{Error, Kind};
 use crate::script::near;
 use crate::units;
@@ -94,6 +95,14 @@ impl<'a> Options<'a> {
     pub(crate) fn map(&mut self, key: &'static str) -> Result<Option<Map>, Error> {
         let Some(value) = self.take(key) else { return Ok(None) };
         value.clone().try_cast::<Map>().map(Some).ok_or_else(|| self.wrong(key, "a map #{ … }", &value))
+    }
+
+    /// The same; one that a plan does not know yet is as good as none.
+    pub(crate) fn map_if_known(&mut self, key: &'static str) -> Result<Option<Map>, Error> {
+        if self.map.get(key).is_some_and(Dynamic::is::<Unknown>) {
+            self.take(key);
+        }
+        self.map(key)
     }
 
     /// Any value.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rhai::Map;
+use serde_json::{Value, json};
 
 use super::ctx::Ctx;
 use super::error::Fail;
@@ -11,9 +12,10 @@ use super::far::Place;
 use crate::copy::far::Look;
 use crate::copy::identity::RootId;
 use crate::copy::{self, Work};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::host;
 use crate::host::tree::{self, Root};
+use crate::script::profile::Profile;
 
 /// In front of the places of other machines, where paths are kept.
 const FAR: &str = "ssh://";
@@ -28,7 +30,11 @@ impl Place {
             Self::Here(path) => Root::Here(path.clone()),
             Self::There { remote, path } => {
                 let host = host::Endpoint::Ssh { dest: remote.dest().clone(), path: Vec::new() }.to_string();
-                Root::There { far: remote.far(ctx)?, host, path: path.clone() }
+                let far = remote.far(ctx).map_err(|fail| match fail {
+                    Fail::Error(error) if error.kind == Kind::Unsupported => error.hint(tree::BY_HAND).into(),
+                    fail => fail,
+                })?;
+                Root::There { far, host, path: path.clone() }
             }
         })
     }
@@ -71,6 +77,28 @@ impl Place {
 /// Whether a kept path is on another machine.
 pub(super) fn is_far(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().starts_with(FAR.as_bytes())
+}
+
+/// The roots of places; within: why a plan cannot ask one of them, because nothing may be put there.
+///
+/// # Errors
+/// As [`Place::root`].
+pub(super) fn roots<const N: usize>(ctx: &Ctx, places: [&Place; N]) -> Result<Result<[Root; N], String>, Fail> {
+    let mut roots = Vec::with_capacity(N);
+    for place in places {
+        match place.root(ctx) {
+            Err(Fail::Error(error)) if ctx.profile() == Profile::Plan && error.kind == Kind::Unsupported => {
+                return Ok(Err(error.message));
+            }
+            root => roots.push(root?),
+        }
+    }
+    Ok(Ok(roots.try_into().map_err(|_| Error::new(Kind::Internal, "a root was lost"))?))
+}
+
+/// What a plan has in place of an answer.
+pub(super) fn unknown(what: &str, why: &str) -> Value {
+    json!({ "$unknown": format!("{what}: {why}") })
 }
 
 /// Which directory a root is.

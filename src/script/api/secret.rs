@@ -144,6 +144,13 @@ pub(super) struct Given {
     pub(super) template: Value,
 }
 
+impl Given {
+    /// Whether it is the value of a secret.
+    pub(super) fn is_secret(&self) -> bool {
+        self.template.as_str().is_some_and(|template| template.starts_with("secret:"))
+    }
+}
+
 /// `value`, a text or a secret; `None` if it is neither. Without `reading` a secret is left unread.
 fn given(ctx: &Ctx, value: &Dynamic, reading: bool) -> Option<Result<Given, Error>> {
     if let Some(secret) = value.read_lock::<Secret>() {

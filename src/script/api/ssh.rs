@@ -121,8 +121,8 @@ impl Wanted {
 
 /// Where the run keeps the keys it was told to believe. A plan keeps nothing.
 fn pinned(ctx: &Ctx) -> PathBuf {
-    let run = ctx.run.as_ref().filter(|_| ctx.profile() != Profile::Plan);
-    run.map_or_else(|| PathBuf::from("/dev/null"), |run| run.dir().join("known_hosts"))
+    let kept = ctx.kept().filter(|_| ctx.profile() != Profile::Plan);
+    kept.map_or_else(|| PathBuf::from("/dev/null"), |dir| dir.join("known_hosts"))
 }
 
 fn secret(options: &mut Options<'_>, key: &'static str) -> Result<Option<Secret>, Error> {
@@ -176,7 +176,11 @@ impl Remote {
                 return Ok(Err(Error::new(Kind::Unsupported, why)));
             }
             // Where it may lie was not said: then it need not be there at all.
-            Err(NoAgent::Host(error @ (ssh::Error::OtherMachine { .. } | ssh::Error::NoPlace { dir: None, .. }))) => {
+            Err(NoAgent::Host(
+                error @ (ssh::Error::OtherMachine { .. }
+                | ssh::Error::NoPlace { dir: None, .. }
+                | ssh::Error::NoSession { .. }),
+            )) => {
                 return Ok(Err(error.into()));
             }
             Err(error) => return Err(Error::from(error).into()),

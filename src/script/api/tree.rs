@@ -14,7 +14,7 @@ use super::hold::{Writing, claim_root, lease, lease_root};
 use super::ledger::Ledger;
 use super::options::Options;
 use super::paths::{kept_path, path, text};
-use super::root::{id, is_missing, planned};
+use super::root::{self, id, is_missing, planned};
 use crate::copy::exclude::Exclude;
 use crate::copy::far::Look;
 use crate::copy::identity::RootId;
@@ -68,7 +68,7 @@ pub(super) fn pass_options(opts: Map) -> Result<Pass, Error> {
             );
         }
     };
-    let expect = match options.map("roots")? {
+    let expect = match options.map_if_known("roots")? {
         None => None,
         Some(roots) => expected(&value::describe(&roots.into()))?,
     };
@@ -104,7 +104,14 @@ pub(super) fn copy(context: &NativeCallContext<'_>, src: &Dynamic, dst: &Dynamic
     let mut pass = pass_options(opts)?;
     pass.engine.rate = ctx.rate.below(pass.max_rate.0);
     let (source, dest) = (Place::of(&ctx, src)?, Place::of(&ctx, dst)?);
-    let (from, to) = (source.root(&ctx)?, dest.root(&ctx)?);
+    let [from, to] = match root::roots(&ctx, [&source, &dest])? {
+        Ok(roots) => roots,
+        Err(why) => {
+            let unknown = root::unknown(&format!("what is copied from {source} to {dest}"), &why);
+            let target = format!("{source} → {dest}");
+            return if pass.engine.dry_run { Ok(unknown) } else { unasked(&ctx, "copy::tree", target, unknown, why) };
+        }
+    };
     let cancel = ctx.cancel();
     let store = progress_store(&ctx, &dest)?;
     let progress = ctx.progress();
@@ -139,6 +146,7 @@ pub(super) fn copy(context: &NativeCallContext<'_>, src: &Dynamic, dst: &Dynamic
         request: json!({ "src": src, "dst": dst, "opts": pass.request }),
         undo: Some(json!({ "native": "copy::tree", "src": src, "dst": dst, "backup": backup, "root": root })),
         happened: Value::Null,
+        before: None,
     };
     let plan = || {
         let found = id(&to, &work);
@@ -175,6 +183,16 @@ pub(super) fn copy(context: &NativeCallContext<'_>, src: &Dynamic, dst: &Dynamic
         let report = tree::tree(&from, &to, &pass.engine, &work).map_err(Error::from)?;
         Ok::<_, Unfinished>((shown::report(&report), changes(&report)))
     };
+    ctx.effect(effect, plan, act)
+}
+
+/// Plans an effect on a machine that cannot be asked before the run.
+fn unasked(ctx: &Ctx, function: &'static str, target: String, result: Value, why: String) -> Answer {
+    let (request, happened, class) = (Value::Null, Value::Null, Class::Converge);
+    let effect = Effect { function, target, class, request, undo: None, before: None, happened };
+    let summary = format!("unknown until run: {why}");
+    let plan = || Ok(Planned { result, certainty: "unknown", changes: None, summary });
+    let act = || Err(Error::new(Kind::Internal, format!("{function} was planned, and is to act")).into());
     ctx.effect(effect, plan, act)
 }
 
@@ -226,7 +244,13 @@ fn progress_store(ctx: &Ctx, dest: &Place) -> Result<Arc<dyn Checkpoint>, Fail> 
 pub(super) fn make_root(context: &NativeCallContext<'_>, dst: &Dynamic) -> Answer {
     let ctx = Ctx::of(context)?;
     let dest = Place::of(&ctx, dst)?;
-    let to = dest.root(&ctx)?;
+    let to = match root::roots(&ctx, [&dest])? {
+        Ok([to]) => to,
+        Err(why) => {
+            let unknown = root::unknown(&format!("whether {dest} is there"), &why);
+            return unasked(&ctx, "copy::root", dest.to_string(), unknown, why);
+        }
+    };
     let (cancel, progress) = (ctx.cancel(), ctx.progress());
     let work = Work { progress: &*progress, checkpoint: &Forgetful, cancel: &cancel };
     let existed = exists(&to, &work)?;
@@ -240,6 +264,7 @@ pub(super) fn make_root(context: &NativeCallContext<'_>, dst: &Dynamic) -> Answe
         request: json!({ "dst": dest.to_string() }),
         undo: Some(json!({ "native": "copy::root", "dst": dest.to_string(), "existed": existed })),
         happened: Value::Null,
+        before: None,
     };
     let result = |made: bool| {
         let empty = match dest.here() {
