@@ -114,7 +114,7 @@ fn each(names: &[String], chosen: &[usize], then: impl Fn(&World, &str) -> Vec<S
 fn a_kill_at_a_boundary_can_be_undone() {
     let Some((reference, _)) = world() else { return };
     let names = points(&reference);
-    assert_eq!(each(&names, &drawn(&names, "", 40), go_back), Vec::<String>::new());
+    assert_eq!(each(&names, &drawn(&names, "", 60), go_back), Vec::<String>::new());
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_kill_at_a_boundary_ends_as_an_uninterrupted_run() {
     let Some((reference, _)) = world() else { return };
     let names = points(&reference);
     assert_eq!((reference.wrong(), once(&reference)), (Vec::new(), Vec::new()));
-    let found = each(&names, &drawn(&names, "effect.acted", 20), |world, server| {
+    let found = each(&names, &drawn(&names, "effect.acted", 40), |world, server| {
         let mut wrong = go_on(world, true);
         wrong.extend(once(world));
         if world.src.state().servers[server].status.now != "SHUTOFF" {
