@@ -156,17 +156,19 @@ impl Mover {
         let mut extents = Extents::new(from, meta, start);
         // What its holes leave is what there is to do.
         let threads = self.streams.take(to, (size - start).min(meta.blocks.saturating_mul(512)));
-        let (data, end) = if let Some(threads) = threads {
-            super::chunks::copy(self, (from, to), pair, &mut extents, threads.count(), tick)?
-        } else {
-            let (mut data, mut end) = (0, start);
-            while let Some((first, last)) = extents.next().map_err(Fault::Read)? {
-                self.range(from, to, pair, (first, last), extents.maybe_zeros, tick)?;
-                data += last - first;
-                end = last;
-            }
-            (data, end)
-        };
+        let (mut data, mut end) = (0, start);
+        if let Some(threads) = threads {
+            // The last block comes when all the others are there: before that the file is too short to be taken for a
+            // whole one, should this process die.
+            extents.end_at((size - 1) / BLOCK as u64 * BLOCK as u64);
+            (data, end) = super::chunks::copy(self, (from, to), pair, &mut extents, threads.count(), tick)?;
+            extents.end_at(size);
+        }
+        while let Some((first, last)) = extents.next().map_err(Fault::Read)? {
+            self.range(from, to, pair, (first, last), extents.maybe_zeros, tick)?;
+            data += last - first;
+            end = last;
+        }
         if end < size || extents.maybe_zeros {
             rustix::fs::ftruncate(to, size).map_err(Fault::Write)?;
         }
@@ -351,6 +353,31 @@ mod tests {
         let (a, b, data, _) = copied(|file| file.set_len(1 << 20).unwrap());
         assert!(a == b);
         assert_eq!(data, 0);
+    }
+
+    #[test]
+    fn a_file_of_many_chunks_is_too_short_until_the_others_are_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let size = (super::super::chunks::WORTH + (70 << 20)) as usize + 5;
+        std::fs::write(&path, vec![7; size]).unwrap();
+        let from = File::open(&path).unwrap();
+        let to = File::options().read(true).write(true).create_new(true).open(dir.path().join("b")).unwrap();
+        let meta = sys::stat_fd(&from).unwrap();
+        let mut mover = Mover { streams: Streams::of_pass(None), ..Mover::default() };
+        mover.ways = vec![((meta.dev, meta.dev), Way::ReadWrite)];
+        let mut looked = 0;
+        let mut tick = |reached: u64, _| {
+            if reached < (size - 5) as u64 {
+                looked += 1;
+                assert!((to.metadata().unwrap().len() as usize) < size, "at {reached}");
+            }
+            Ok(())
+        };
+        let data = mover.copy(from.as_fd(), to.as_fd(), &meta, meta.dev, 0, &mut tick).unwrap();
+        assert_eq!(data as usize, size);
+        assert!(looked > 4);
+        assert!(std::fs::read(path).unwrap() == std::fs::read(dir.path().join("b")).unwrap());
     }
 
     #[test]

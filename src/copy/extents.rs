@@ -40,6 +40,11 @@ impl<'a> Extents<'a> {
         Self { fd, at: start, size: meta.size, ask: may_have_holes(meta), sparse, maybe_zeros: false }
     }
 
+    /// Ends there for now; the next call may let it go on.
+    pub(super) fn end_at(&mut self, size: u64) {
+        self.size = size;
+    }
+
     /// Where the part begins that was not asked for yet.
     pub(super) fn at(&self) -> u64 {
         self.at

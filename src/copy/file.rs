@@ -208,6 +208,8 @@ impl Hand<'_> {
                 Err(fault) => return Err(fault.into()),
             };
             if !shrank && after.same_state(&before) {
+                // Its name is gone, or another file's: what was copied is not what the next listing shows.
+                changed = after.nlink == 0;
                 break;
             }
             // A big one is not read again and again: the next pass sees that its time has changed.
@@ -223,7 +225,7 @@ impl Hand<'_> {
         if changed {
             self.tally.changed += 1;
             let path = here.dir.path_of(name.to_bytes());
-            let text = "it changed while it was read; the next pass copies it again";
+            let text = "it changed or went while it was read; the next pass looks again";
             self.pass.work.progress.event(Event::Notice { path: &path, text });
         }
         self.tally.copied_bytes += data;

@@ -67,6 +67,10 @@ const PIECE: usize = 512;
 /// `f_type` of file systems on a disk or in the memory of this machine: ext2 to ext4, XFS, Btrfs, tmpfs, F2FS, ZFS.
 const LOCAL: [u64; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010, 0x2fc1_2fc1];
 
+/// `f_type` of file systems that keep one time alone of an entry, which tells nothing of its attributes: SquashFS, EROFS,
+/// ISO 9660, cramfs, romfs, FAT, exFAT.
+const ONE_TIME: [u64; 7] = [0x7371_7368, 0xe0f5_e1e2, 0x9660, 0x28cd_3d45, 0x7275, 0x4d44, 0x2011_bab0];
+
 /// What a pair of directories is remembered for, in place of the type of the destination's entry.
 const NAMES: u8 = b'n';
 
@@ -106,7 +110,12 @@ impl Recall {
             return None;
         }
         let about = about([(left, sides[0].fd), (right, sides[1].fd)], options).ok()?;
-        let local = identity::of_fd(sides[1].fd).is_ok_and(|id| LOCAL.contains(&id.fs_type));
+        let [left_type, right_type] = sides.map(|side| identity::of_fd(side.fd).map(|id| id.fs_type));
+        let (left_type, right_type) = (left_type.ok()?, right_type.ok()?);
+        if ONE_TIME.contains(&left_type) || ONE_TIME.contains(&right_type) {
+            return None;
+        }
+        let local = LOCAL.contains(&right_type);
         let path = dir.join(seen::name(&about));
         let former = Former::read(&path, &about).unwrap_or_else(|why| {
             if !matches!(why, Unread::Absent) {

@@ -7,6 +7,7 @@ use decamp::rate::Rate;
 use decamp::units::Bytes;
 
 use super::kit::Pair;
+use super::passes::attempt;
 
 fn limited(limit: u64) -> Options {
     Options { rate: Rate::new(Some(Bytes(limit))), ..Options::default() }
@@ -53,6 +54,33 @@ fn a_raised_limit_ends_the_copy_soon() {
     raiser.join().unwrap();
     assert!(spent >= Duration::from_millis(300), "it was not slow before: {spent:?}");
     assert!(spent < Duration::from_secs(60), "8 MiB at 64 KiB a second would be two minutes: {spent:?}");
+}
+
+#[test]
+fn a_file_that_goes_while_it_is_read_counts_as_changed() {
+    for instead in [None, Some("another")] {
+        let pair = Pair::new();
+        let file = pair.src.join("file");
+        std::fs::write(&file, vec![7; 2 << 20]).unwrap();
+        let options = limited(128 << 10);
+        let (rate, dst) = (options.rate.clone(), pair.dst.join("file"));
+        let remover = std::thread::spawn(move || {
+            while !dst.exists() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            match instead {
+                None => std::fs::remove_file(&file).unwrap(),
+                Some(content) => {
+                    std::fs::write(file.with_extension("new"), content).unwrap();
+                    std::fs::rename(file.with_extension("new"), &file).unwrap();
+                }
+            }
+            rate.set(None);
+        });
+        let report = attempt(&pair.src, &pair.dst, &options).unwrap();
+        remover.join().unwrap();
+        assert_eq!((report.changed, report.failed), (1, 0), "{instead:?}");
+    }
 }
 
 #[test]

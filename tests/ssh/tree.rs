@@ -31,6 +31,21 @@ fn there(path: &Path) -> String {
 }
 
 #[test]
+fn a_configuration_is_looked_for_here_and_missed_if_it_is_not_there() {
+    let Some(server) = Sshd::start() else { return };
+    let decamp = by_hand(&server);
+    let pair = Pair::new();
+    write(pair.src.join("file"), "here");
+    fs::copy(server.config(), decamp.dir().join("some.conf")).unwrap();
+    let copy =
+        |config: &str| decamp.again().arg("copy").arg(&pair.src).arg(there(&pair.dst)).args(["--ssh-config", config]);
+    copy("none.conf").status(1).stderr_has("cannot read `none.conf`").run();
+    assert_eq!(fs::read_dir(&pair.dst).unwrap().count(), 0);
+    copy("some.conf").stderr_has("decamp-agent runs there").run();
+    assert_same(&pair.src, &pair.dst);
+}
+
+#[test]
 fn a_tree_is_copied_by_hand_between_any_two_places() {
     let Some(server) = Sshd::start() else { return };
     let config = server.config().display().to_string();

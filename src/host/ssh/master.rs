@@ -45,6 +45,11 @@ pub(super) struct Master {
 impl Master {
     /// Connects.
     pub(super) fn connect(dest: &Dest, options: &Options, cancel: &Cancel) -> Result<Self, Error> {
+        // ssh would look for a name without a directory at a place of its own, and do without a file that is missing.
+        let found = options.config.as_deref().map(|config| {
+            fs::canonicalize(config).map_err(|source| Error::Io { op: "read", path: config.to_owned(), source })
+        });
+        let options = &Options { config: found.transpose()?, ..options.clone() };
         let control = Control::new(&options.base)?;
         let file = control.file("config");
         let write = |text: String| {
