@@ -1,5 +1,4 @@
-//! What the tests stand on: generated trees, an independent checker, real volumes, a file system that misbehaves, a
-//! cloud that does.
+//! What the tests stand on: generated trees, an independent checker, real volumes, a file system that misbehaves.
 //!
 //! Nothing in here may call the engines of decamp: what checks them must not share their mistakes.
 #![allow(dead_code, reason = "each room of the tests uses the part it needs")]
@@ -10,7 +9,6 @@ pub(crate) mod env;
 pub(crate) mod faults;
 mod fuse;
 pub(crate) mod latency;
-pub(crate) mod openstack;
 pub(crate) mod pty;
 pub(crate) mod rng;
 pub(crate) mod rust;

@@ -1,7 +1,0 @@
-//! `openstack-volume`, run against the real client and a stand-in for the clouds.
-
-mod kills;
-mod machines;
-mod refusals;
-mod whole;
-mod world;
