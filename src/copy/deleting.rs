@@ -198,17 +198,21 @@ impl Hand<'_> {
                 (_, Some(left)) => left.kind_of(name).map_err(Trouble::source("stat"))?,
             };
             self.pass.work.cancel.check()?;
-            let by_run =
-                if records.made.get(name.to_bytes()).is_some_and(|made| (made.kind, made.ino) == (item.kind, item.ino))
-                {
-                    BY_RUN
-                } else {
-                    0
+            if item.kind == Kind::Dir {
+                // A listing need not tell the inode that is opened: not that of a subvolume, and in user space none.
+                let meta = sys::find_at(right, name).map_err(Trouble::dest("stat"))?;
+                let Some(meta) = meta.filter(|meta| meta.kind == Kind::Dir) else { continue };
+                let made = records.made.get(name.to_bytes());
+                let by_run = made.is_some_and(|made| (made.kind, made.ino) == (Kind::Dir, meta.ino));
+                let bits = match source {
+                    Some(Kind::Dir) => LEFT | RIGHT,
+                    Some(_) => RIGHT | WAY | if by_run { BY_RUN } else { 0 },
+                    None => RIGHT | if by_run { BY_RUN } else { 0 },
                 };
+                found.push(name, bits, meta.ino);
+                continue;
+            }
             match source {
-                Some(Kind::Dir) if item.kind == Kind::Dir => found.push(name, LEFT | RIGHT, item.ino),
-                Some(_) if item.kind == Kind::Dir => found.push(name, RIGHT | WAY | by_run, item.ino),
-                None if item.kind == Kind::Dir => found.push(name, RIGHT | by_run, item.ino),
                 Some(_) => {}
                 None if names::is_temp(name.to_bytes()) && left.is_some() => {}
                 None => {

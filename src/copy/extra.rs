@@ -58,7 +58,7 @@ impl Hand<'_> {
             }
             self.tally.dest_entries += 1;
             if !met && self.pass.options.delete {
-                self.extra(&here, name, item.kind, item.ino, found)?;
+                self.extra(&here, name, found)?;
             }
         }
         Ok(())
@@ -107,7 +107,7 @@ impl Hand<'_> {
                 self.remove_temp(&here, name)?;
             } else {
                 self.tally.dest_entries += 1;
-                self.extra(&here, name, item.kind, item.ino, found)?;
+                self.extra(&here, name, found)?;
             }
         }
         Ok(more)
@@ -127,22 +127,16 @@ impl Hand<'_> {
     }
 
     /// Counts an entry that would be deleted.
-    pub(super) fn extra(
-        &mut self,
-        here: &Here<'_>,
-        name: &CStr,
-        kind: Kind,
-        ino: u64,
-        found: &mut Children,
-    ) -> Result<(), Trouble> {
-        if kind == Kind::Dir {
-            let by_run =
-                here.records.made.get(name.to_bytes()).is_some_and(|made| (made.kind, made.ino) == (Kind::Dir, ino));
-            found.push(name, RIGHT | if by_run { BY_RUN } else { 0 }, ino);
+    pub(super) fn extra(&mut self, here: &Here<'_>, name: &CStr, found: &mut Children) -> Result<(), Trouble> {
+        let Some(to) = here.right else { return Ok(()) };
+        // A listing need not tell the inode that is opened: not that of a subvolume, and in user space none.
+        let Some(meta) = sys::find_at(to, name).map_err(Trouble::dest("stat"))? else { return Ok(()) };
+        if meta.kind == Kind::Dir {
+            let made = here.records.made.get(name.to_bytes());
+            let by_run = made.is_some_and(|made| (made.kind, made.ino) == (Kind::Dir, meta.ino));
+            found.push(name, RIGHT | if by_run { BY_RUN } else { 0 }, meta.ino);
             return Ok(());
         }
-        let Some(to) = here.right else { return Ok(()) };
-        let Some(meta) = sys::find_at(to, name).map_err(Trouble::dest("stat"))? else { return Ok(()) };
         let ours = self.is_ours(here, name, &meta)?;
         self.count_delete(here.dir, name.to_bytes(), ours);
         Ok(())
@@ -207,7 +201,7 @@ impl Hand<'_> {
         };
         for item in &listing.items {
             self.tally.dest_entries += 1;
-            self.extra(&here, listing.name(item), item.kind, item.ino, found)?;
+            self.extra(&here, listing.name(item), found)?;
         }
         Ok(more)
     }

@@ -12,6 +12,10 @@ use decamp::copy::report::{NAMED, Report};
 use decamp::copy::{self, EntryError, Error, Work};
 use decamp::progress::{Event, Forgetful, Progress};
 
+use super::kit::{sh, write};
+use crate::support::check::assert_same;
+use crate::support::volume::{FileSystem, Volume};
+
 /// Keeps the path of every entry that was said to have failed.
 #[derive(Default)]
 struct Told(Mutex<Vec<Vec<u8>>>);
@@ -92,6 +96,20 @@ pub(crate) fn deleting() -> Options {
     Options { delete: true, max_delete: MaxDelete::Percent(100), ..Options::default() }
 }
 
+/// The listing of a directory tells another inode of a subvolume than the one that is opened.
+#[test]
+fn what_is_in_a_subvolume_is_deleted_and_the_subvolume_too() {
+    let Some(volume) = Volume::new(FileSystem::Btrfs, 0) else { return };
+    let (src, dst) = (volume.path().join("src"), volume.path().join("dst"));
+    write(src.join("kept/file"), "here");
+    fs::create_dir(&dst).unwrap();
+    for name in ["kept", "extra"] {
+        sh(&dst, &format!("btrfs -q subvolume create {name} && mkdir {name}/below && touch {name}/below/one"));
+    }
+    pass(&src, &dst, &deleting());
+    assert_same(&src, &dst);
+}
+
 /// Names that change the file they stand for, with sizes and times that do not tell.
 #[test]
 fn names_linked_anew_get_the_file_they_stand_for_now() {
@@ -112,5 +130,5 @@ fn names_linked_anew_get_the_file_they_stand_for_now() {
         fs::hard_link(src.join(format!("f{number}")), &name).unwrap();
     }
     pass(&src, &dst, &Options::default());
-    crate::support::check::assert_same(&src, &dst);
+    assert_same(&src, &dst);
 }
