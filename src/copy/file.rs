@@ -180,6 +180,7 @@ impl Hand<'_> {
             let begun = Big { src: before.id(), size: before.size, mtime: before.mtime, ino, temp, offset: 0 };
             self.pass.ledger.set_big(&path, Some(&begun)).map_err(Error::from)?;
         }
+        let linked = before.nlink > 0;
         let mut changed = false;
         let mut data = 0;
         for attempt in 0.. {
@@ -208,8 +209,9 @@ impl Hand<'_> {
                 Err(fault) => return Err(fault.into()),
             };
             if !shrank && after.same_state(&before) {
-                // Its name is gone, or another file's: what was copied is not what the next listing shows.
-                changed = after.nlink == 0;
+                // Its name is gone, or another file's: what was copied is not what the next listing shows. Some file
+                // systems in user space tell of no links at all.
+                changed = linked && after.nlink == 0;
                 break;
             }
             // A big one is not read again and again: the next pass sees that its time has changed.
