@@ -1,5 +1,6 @@
 //! One pass over a pair of devices, from the first look to the report.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::time::Instant;
@@ -175,6 +176,9 @@ fn same_pair(books: &Books<'_>, source: &Facts, target: &Facts) -> Result<Option
 /// Extents that are looked at to see whether anybody wrote to the target.
 const PROBES: u64 = 32;
 
+/// As many of them are asked for at a time: no more way than that is waited for, and all threads there are at work.
+const PROBES_OPEN: usize = 16;
+
 /// The first place found at which the target is not as the books say.
 ///
 /// Where somebody wrote without telling, the beginning, the end or the beginning of a partition has nearly always
@@ -187,22 +191,29 @@ fn disturbed(ends: &mut Ends<'_>, books: &Books<'_>, known: &Knowledge, cut: Geo
     wanted.sort_unstable();
     wanted.dedup();
     wanted.retain(|index| known.is_vouched(*index));
-    let mut first = None;
-    // In the order of places, each alone: there are few.
-    for index in wanted {
-        let bytes = cut.range(index).map_or(0, |range| range.len());
-        let Some(Entry { grains, .. }) = books.get(index, bytes)? else { continue };
-        ends.ask(TARGET, Request::Digest { index });
-        match ends.next()? {
-            (TARGET, Reply::Grains { index: of, grains: now }) if of == index => {
-                if now != grains && first.is_none() {
-                    first = Some(index * EXTENT);
-                }
-            }
-            (side, _) => return Err(ends.unasked(side)),
+    let mut wanted = wanted.into_iter();
+    let mut open = BTreeMap::new();
+    let mut first: Option<u64> = None;
+    loop {
+        while open.len() < PROBES_OPEN
+            && let Some(index) = wanted.next()
+        {
+            let bytes = cut.range(index).map_or(0, |range| range.len());
+            let Some(Entry { grains, .. }) = books.get(index, bytes)? else { continue };
+            ends.ask(TARGET, Request::Digest { index });
+            open.insert(index, grains);
+        }
+        if open.is_empty() {
+            return Ok(first);
+        }
+        let (side, reply) = ends.next()?;
+        let (TARGET, Reply::Grains { index, grains: now }) = (side, reply) else { return Err(ends.unasked(side)) };
+        let Some(grains) = open.remove(&index) else { return Err(ends.unasked(side)) };
+        if now != grains {
+            let at = index * EXTENT;
+            first = Some(first.map_or(at, |first| first.min(at)));
         }
     }
-    Ok(first)
 }
 
 /// Whether a level of proof concerns an extent that was written (or taken for granted) in this pass.

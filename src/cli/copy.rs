@@ -282,8 +282,9 @@ impl<'a> Made<'a> {
         let made = || Ok(Some(Self(Some((dst, work)))));
         let path = match dst {
             Root::Here(path) => path,
-            Root::There { .. } => return if dst.make(work)? { made() } else { Ok(None) },
+            Root::There { .. } => return if dst.make(BY_HAND, work)? { made() } else { Ok(None) },
         };
+        copy::claim::check_above(path, BY_HAND)?;
         match rustix::fs::mkdir(path, rustix::fs::Mode::RWXU) {
             Ok(()) => made(),
             Err(Errno::EXIST) => Ok(None),

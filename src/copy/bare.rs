@@ -30,7 +30,7 @@ pub(super) fn is_bare(root: End<'_>, path: &[u8], exclude: &Exclude) -> Result<b
     loop {
         let keep = |name: &CStr, kind| {
             !names::is_special(name, kind, true, &[(root, Some(&meta))])
-                && !names::is_temp(name.to_bytes())
+                && (kind == sys::Kind::Dir || !names::is_temp(name.to_bytes()))
                 && !exclude.matches(name.to_bytes(), kind == sys::Kind::Dir)
         };
         let more = dir.lend().list(&mut listing, &mut buffer, keep).map_err(Error::io("list", path))?;

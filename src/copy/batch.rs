@@ -118,7 +118,7 @@ impl<'a> Hand<'a> {
             return Ok(Some(Looked { at, left: None, right: None }));
         }
         let looked = left
-            .stat(name)
+            .look(name)
             .map_err(Trouble::source("stat"))
             .and_then(|meta| Ok((meta, look_right(there, right, name)?)));
         match looked {
@@ -370,12 +370,12 @@ fn look_right(right: &Right, fd: Option<BorrowedFd<'_>>, name: &CStr) -> Result<
     let Some(fd) = fd else { return Ok(None) };
     match right {
         Right::Empty => Ok(None),
-        Right::ByName | Right::NoExtra => sys::find_at(fd, name).map_err(Trouble::dest("stat")),
+        Right::ByName | Right::NoExtra => sys::present(sys::look_at(fd, name)).map_err(Trouble::dest("stat")),
         Right::Listed(listing, order, met) => match listing.find(order, name.to_bytes()) {
             None => Ok(None),
             Some(place) => {
                 met[place].store(true, Ordering::Relaxed);
-                sys::find_at(fd, name).map_err(Trouble::dest("stat"))
+                sys::present(sys::look_at(fd, name)).map_err(Trouble::dest("stat"))
             }
         },
     }

@@ -83,7 +83,7 @@ pub fn take(root: &Path, marker: &Marker) -> Result<Claim, Error> {
         Err(Errno::WOULDBLOCK) => return Err(Error::Held { by: read_at(&fd, &path).unwrap_or_default() }),
         Err(source) => return Err(Error::io("flock", &path)(source)),
     }
-    above(root, marker)?;
+    check_above(root, &marker.run)?;
     // The marker appears complete or not at all: written under a name of this process, then linked into place.
     if let Some(found) = read_at(&fd, &path)? {
         if found.run == marker.run {
@@ -115,18 +115,34 @@ fn lock(fd: &OwnedFd, operation: FlockOperation) -> Result<(), Errno> {
     Err(Errno::WOULDBLOCK)
 }
 
-/// Refuses a destination inside one that another run has: what that run deletes or moves would be ours.
-fn above(root: &Path, marker: &Marker) -> Result<(), Error> {
-    let path = root.as_os_str().as_bytes();
-    let full = root.canonicalize().map_err(|error| {
-        let source = error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error);
-        Error::Io { op: "resolve", path: path_text(path), source }
-    })?;
+/// Refuses a destination inside one that another run has: what that run deletes or moves would be ours. `root` need not
+/// exist yet: it is not to be made there either. Who works on it is `run` ([`BY_HAND`] is never the same one).
+///
+/// # Errors
+/// [`Error::Held`], naming the other run; [`Error::Io`].
+pub fn check_above(root: &Path, run: &str) -> Result<(), Error> {
+    let full = match root.canonicalize() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            // A name alone stands in the working directory.
+            let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            parent.canonicalize().map(|parent| parent.join(NAME))
+        }
+        other => other,
+    };
+    let full = match full {
+        Ok(full) => full,
+        // Nothing can be made there.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            let source = error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error);
+            return Err(Error::Io { op: "resolve", path: path_text(root.as_os_str().as_bytes()), source });
+        }
+    };
     for parent in full.ancestors().skip(1) {
         // A directory above that may not be opened or holds something else of that name is no destination of ours to judge.
         let Ok(fd) = open_root(parent) else { continue };
         let Ok(Some(found)) = read_at(&fd, parent.as_os_str().as_bytes()) else { continue };
-        if found.run == marker.run && found.run != BY_HAND {
+        if found.run == run && run != BY_HAND {
             continue;
         }
         // The marker of a copy by hand says something only as long as that copy holds the lock.

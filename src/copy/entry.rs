@@ -13,13 +13,14 @@ use rustix::io::Errno;
 use super::apply::Known;
 use super::data::Fault;
 use super::decide::{Action, decide};
-use super::dir::{Dir, TOUCHED};
+use super::dir::{Dir, NEW, OURS, TOUCHED};
 use super::end::End;
 use super::error::Error;
 use super::hand::{Hand, Outcome};
 use super::ledger::{Made, Records};
 use super::links::{Leader, Role};
 use super::options::Loss;
+use super::remnant::is_ours_alone;
 use super::sys::xattr::{self, ACL_DEFAULT, Xattrs};
 use super::sys::{self, Kind, Meta, Target};
 use super::trouble::Trouble;
@@ -108,6 +109,23 @@ impl Hand<'_> {
         let ledger = &self.pass.ledger;
         // This run died while it changed the number of names: how far that got is not known.
         Ok(ledger.is_untouched(right.id(), right, made)? || right.nlink > 1 && ledger.unlinking(right.id())?.is_some())
+    }
+
+    /// Whether the run made it, or had begun to when it died: as far as that is known without the source.
+    pub(super) fn is_by_run(&self, here: &Here<'_>, name: &CStr, right: &Meta) -> Result<bool, Error> {
+        Ok(self.is_ours(here, name, right)? || self.was_begun(here, name, right))
+    }
+
+    /// Whether it was not there when the run was about to make it, and nobody else can have made it since.
+    pub(super) fn was_begun(&self, here: &Here<'_>, name: &CStr, right: &Meta) -> bool {
+        here.records.replacing.get(name.to_bytes()) == Some(&right.ino)
+            || here.records.intents.contains(name.to_bytes()) && self.vouches(here.dir)
+    }
+
+    /// Whether a directory was empty when it came into the hands of the run, and only we may make entries in it.
+    fn vouches(&self, dir: &Dir) -> bool {
+        let empty = dir.is(NEW | OURS) || dir.parent.is_none() && self.pass.began_empty;
+        empty && dir.right.is_some_and(|meta| is_ours_alone(&meta, self.pass.setter.creator.0))
     }
 
     pub(super) fn dry(&self) -> bool {
@@ -247,8 +265,7 @@ impl Hand<'_> {
             return self.make(here, name, left, Some(right), batch);
         }
         if !self.dry() {
-            let ours =
-                self.is_ours(here, name, right)? || here.records.replacing.get(name.to_bytes()) == Some(&right.ino);
+            let ours = self.is_by_run(here, name, right)? || self.is_remnant(here, name, right)?;
             if ours && self.pass.ledger.keeps {
                 // Its time of change will be another one: should this process die, it is still known as ours.
                 self.pass.ledger.replacing(here.path, name.to_bytes(), right.ino)?;

@@ -2,8 +2,8 @@
 
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use rustix::io::Errno;
 
@@ -11,14 +11,15 @@ use super::children::Children;
 use super::copying::{BY_RUN, Cursor, RIGHT, Right};
 use super::dir::{Dir, FAILED, OURS, PROTECTED, TOUCHED};
 use super::end::End;
-use super::entry::{Here, NoTemps};
+use super::entry::{Batch, Here, NoTemps};
+use super::error::Error;
 use super::filter::Filter;
 use super::hand::Hand;
 use super::ledger::Records;
 use super::listing::Listing;
 use super::names;
 use super::options::Foreign;
-use super::sys::{self, Kind};
+use super::sys::{self, Kind, Meta};
 use super::trouble::Trouble;
 
 const REFUSED: &str = "this run did not make it: give --backup-dir to keep it, or approve its loss";
@@ -52,7 +53,7 @@ impl Hand<'_> {
             let item = &listing.items[at as usize];
             let name = listing.name(item);
             let met = met[place].load(Ordering::Relaxed);
-            if !met && names::is_temp(name.to_bytes()) {
+            if !met && item.kind != Kind::Dir && names::is_temp(name.to_bytes()) {
                 self.remove_temp(&here, name)?;
                 continue;
             }
@@ -96,7 +97,7 @@ impl Hand<'_> {
         };
         for item in &listing.items {
             let name = listing.name(item);
-            let temp = names::is_temp(name.to_bytes());
+            let temp = item.kind != Kind::Dir && names::is_temp(name.to_bytes());
             if !temp && !self.pass.options.delete {
                 continue;
             }
@@ -132,14 +133,30 @@ impl Hand<'_> {
         // A listing need not tell the inode that is opened: not that of a subvolume, and in user space none.
         let Some(meta) = sys::find_at(to, name).map_err(Trouble::dest("stat"))? else { return Ok(()) };
         if meta.kind == Kind::Dir {
-            let made = here.records.made.get(name.to_bytes());
-            let by_run = made.is_some_and(|made| (made.kind, made.ino) == (Kind::Dir, meta.ino));
+            let by_run = self.knows(here, name, &meta)?;
             found.push(name, RIGHT | if by_run { BY_RUN } else { 0 }, meta.ino);
             return Ok(());
         }
-        let ours = self.is_ours(here, name, &meta)?;
+        let ours = self.knows(here, name, &meta)?;
         self.count_delete(here.dir, name.to_bytes(), ours);
         Ok(())
+    }
+
+    /// Whether an entry is the run's own. One that it had only begun is recorded as made, for the walk that deletes: by
+    /// then its directory may be open to others.
+    fn knows(&mut self, here: &Here<'_>, name: &CStr, meta: &Meta) -> Result<bool, Error> {
+        if self.is_ours(here, name, meta)? {
+            return Ok(true);
+        }
+        let begun = self.was_begun(here, name, meta);
+        if begun && !self.dry() {
+            let _alone = self.pass.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+            let chunk = self.pass.ledger.load(here.path, |_| false)?.next;
+            let mut batch = Batch::default();
+            batch.add(name, meta, meta);
+            self.pass.keep(here.path, chunk, &batch, false)?;
+        }
+        Ok(begun)
     }
 
     /// Counts one deletion to come.

@@ -11,7 +11,7 @@
 //! | [`INODE`] | device, inode | newest ctime of a hard-linked inode that the run made or touched |
 //! | [`REPLACING`] | directory, name | inode that was about to take the place of what had the name |
 //! | [`UNLINKING`] | device, inode | names that inode has once the one at hand was made or removed; its ctime is not known yet |
-//! | [`BEGAN`] | nothing | when the run was about to change the destination first |
+//! | [`BEGAN`] | nothing | when the run was about to change the destination first, and whether that was empty |
 //!
 //! A directory's key is its path, a zero byte and the chunk number in big-endian order: against key order, children
 //! come before their parents, and newer chunks before older ones, which they override.
@@ -130,10 +130,20 @@ impl<'a> Ledger<'a> {
         self.store.get(BEGAN, b"")?.map(|value| In(&value, "began").stamp()).transpose()
     }
 
-    /// Keeps that it is about to, so that a power cut cannot take it away any more.
-    pub(super) fn begin(&self) -> Result<(), Error> {
+    /// Whether the destination's root was empty then, so that whatever is in it came later.
+    pub(super) fn began_empty(&self) -> Result<bool, Error> {
+        let Some(value) = self.store.get(BEGAN, b"")? else { return Ok(false) };
+        let mut input = In(&value, "began");
+        input.stamp()?;
+        Ok(input.0 == [1])
+    }
+
+    /// Keeps that it is about to, so that a power cut cannot take it away any more. `empty` is asked only then.
+    pub(super) fn begin(&self, empty: impl FnOnce() -> Result<bool, Error>) -> Result<(), Error> {
         if self.keeps && self.began()?.is_none() {
-            let value = stamp_value(super::unrecorded::begin());
+            let empty = empty()?;
+            let mut value = stamp_value(super::unrecorded::begin());
+            value.push(u8::from(empty));
             self.store.put(&[Record { kind: BEGAN, key: b"", value: Some(&value) }])?;
             self.store.sync()?;
         }

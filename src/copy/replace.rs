@@ -24,7 +24,7 @@ impl Hand<'_> {
     /// Asks whether what is there may be replaced.
     pub(super) fn permit(&mut self, here: &Here<'_>, name: &CStr, right: &Meta) -> Result<(), Trouble> {
         self.aside = false;
-        if self.is_ours(here, name, right)? || self.is_remnant(here, name, right)? {
+        if self.is_by_run(here, name, right)? || self.is_remnant(here, name, right)? {
             return Ok(());
         }
         self.tally.foreign += 1;
@@ -45,9 +45,6 @@ impl Hand<'_> {
     /// Whether what is there was begun by this run, which died before it could say so: its name was about to be made,
     /// and it holds nothing but the beginning of what the source has.
     pub(super) fn is_remnant(&mut self, here: &Here<'_>, name: &CStr, right: &Meta) -> Result<bool, Trouble> {
-        if here.records.replacing.get(name.to_bytes()) == Some(&right.ino) {
-            return Ok(true);
-        }
         if !here.records.intents.contains(name.to_bytes()) {
             return Ok(false);
         }
@@ -82,6 +79,8 @@ impl Hand<'_> {
             }
             match sys::unlink(here.to()?, &temp) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(Cow::Owned(temp)),
+                // A directory of that name is nobody's temporary entry.
+                Err(Errno::ISDIR | Errno::PERM) if is_dir(here.to()?, &temp) => {}
                 Err(errno) => return Err(Trouble::Dest("remove an old temporary file of", errno)),
             }
         }
@@ -254,4 +253,8 @@ impl Hand<'_> {
         dir.set(IMAGED);
         Ok(())
     }
+}
+
+fn is_dir(to: BorrowedFd<'_>, name: &CStr) -> bool {
+    matches!(sys::find_at(to, name), Ok(Some(Meta { kind: Kind::Dir, .. })))
 }

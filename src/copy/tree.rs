@@ -52,6 +52,8 @@ pub(super) struct Pass<'a> {
     pub ledger: Ledger<'a>,
     /// Earlier passes have left records.
     pub history: bool,
+    /// The destination's root was empty when the run began.
+    pub began_empty: bool,
     /// What was proved of these two trees.
     pub recall: Option<Recall>,
     pub backup: Option<Backup>,
@@ -158,6 +160,7 @@ fn pass(src: &Origin<'_>, dst: &Path, options: &Options, work: &Work) -> Result<
         links: Links::default(),
         ledger,
         history: ledger.keeps && ledger.has_history()?,
+        began_empty: ledger.keeps && ledger.began_empty()?,
         recall,
         backup,
         big_file: options.big_file.map_or(BIG_FILE, |bytes| bytes.0),
@@ -186,8 +189,9 @@ fn pass(src: &Origin<'_>, dst: &Path, options: &Options, work: &Work) -> Result<
     }
     let held = pass.held(src, dst)?;
 
-    if !options.dry_run {
-        pass.ledger.begin()?;
+    if let (Some(right), false) = (&pass.right_fd, options.dry_run) {
+        let empty = || is_bare(End::Here(right.as_fd()), dst_path, &options.exclude);
+        pass.ledger.begin(|| Ok(is_new || empty()?))?;
     }
     work.progress.event(Event::Phase("copy"));
     let budget = src.budget();

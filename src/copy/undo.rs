@@ -22,6 +22,7 @@ use super::identity::{self, RootId, open_root};
 use super::ledger::{self, BACKUP, IMAGE, INTENT, Image, Ledger, MADE, Made, REPLACING};
 use super::listing::Buffer;
 use super::names::{join, split, walk};
+use super::remnant::{is_ours_alone, is_remnant};
 use super::report::{NAMED, Undone};
 use super::sys::{self, Kind, Meta, Target};
 use super::trouble::{Trouble, say};
@@ -271,6 +272,7 @@ impl Undoing<'_> {
         ledger::decode_intents(value, &mut |name| names.push(name.to_vec()))?;
         let wanted: HashSet<&[u8]> = names.iter().map(Vec::as_slice).collect();
         let records = self.ledger.load(dir, |name| wanted.contains(name))?;
+        let vouched = self.vouches(dir)?;
         for bytes in &names {
             let name = c_name(bytes)?;
             let path = join(dir, bytes);
@@ -296,13 +298,29 @@ impl Undoing<'_> {
                 }
                 continue;
             }
-            if self.is_begun(dir, &name, &meta, &path)? {
+            if vouched || self.is_begun(dir, &name, &meta, &path)? {
                 self.remove(&name, &meta, path)?;
             } else {
                 self.leave(path, "it has a name that the run was about to use, and other content");
             }
         }
         Ok(())
+    }
+
+    /// Whether a directory was empty when it came into the hands of the run, and only we may make entries in it.
+    fn vouches(&self, dir: &[u8]) -> Result<bool, Error> {
+        let Some(here) = self.here() else { return Ok(false) };
+        let meta = sys::stat_fd(here).map_err(Error::io("stat", dir))?;
+        if !is_ours_alone(&meta, rustix::process::geteuid().as_raw()) {
+            return Ok(false);
+        }
+        if dir.is_empty() {
+            return self.ledger.began_empty();
+        }
+        let (parent, name) = split(dir);
+        let records = self.ledger.load(parent, |found| found == name)?;
+        let made = records.made.get(name).is_some_and(|made| (made.kind, made.ino) == (Kind::Dir, meta.ino));
+        Ok(made || records.intents.contains(name))
     }
 
     /// Whether an entry holds nothing but the beginning of what the source has.
@@ -312,7 +330,7 @@ impl Undoing<'_> {
         }
         let source = self.source_dir(dir);
         Ok(match (&source, self.at.as_ref().and_then(|(_, fd)| fd.as_ref())) {
-            (Some(from), Some(to)) => super::remnant::is_remnant(&mut self.mover, from.lend(), to.as_fd(), name, meta),
+            (Some(from), Some(to)) => is_remnant(&mut self.mover, from.lend(), to.as_fd(), name, meta),
             _ => false,
         })
     }
@@ -329,7 +347,10 @@ impl Undoing<'_> {
             Ok(Some(meta)) if meta.ino == ino && meta.kind != Kind::Dir => {
                 let records = self.ledger.load(dir, |found| found == bytes)?;
                 let recorded = records.made.get(bytes).is_some_and(|made| made.ino == ino);
-                if !recorded && !self.is_lost(&path) && self.is_begun(dir, &name, &meta, &path)? {
+                if !recorded
+                    && !self.is_lost(&path)
+                    && (self.vouches(dir)? || self.is_begun(dir, &name, &meta, &path)?)
+                {
                     self.remove(&name, &meta, path)?;
                 }
             }

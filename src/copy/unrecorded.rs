@@ -61,7 +61,7 @@ impl Undoing<'_> {
             if meta.dev != undoing.dev || Some(meta.id()) == backup || undoing.is_lost(path) {
                 return Ok(false);
             }
-            if dir.is_empty() && name == claim::NAME.as_bytes() || names::is_temp(name) {
+            if dir.is_empty() && name == claim::NAME.as_bytes() || meta.kind != Kind::Dir && names::is_temp(name) {
                 return Ok(false);
             }
             // Children come after their parents: what an own directory holds is counted with it.

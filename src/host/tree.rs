@@ -115,14 +115,14 @@ impl Root {
         }
     }
 
-    /// Makes it, unless it is there: `false`.
+    /// Makes it for `run`, unless it is there: `false`.
     ///
     /// # Errors
     /// As [`far::make_root`]; [`Error::Agent`].
-    pub fn make(&self, work: &Work<'_>) -> Result<bool, Error> {
+    pub fn make(&self, run: &str, work: &Work<'_>) -> Result<bool, Error> {
         match self {
-            Self::Here(path) => Ok(far::make_root(path)?),
-            Self::There { far, path, .. } => self.told(near(far, work)?.make_root(path, work)),
+            Self::Here(path) => Ok(far::make_root(path, run)?),
+            Self::There { far, path, .. } => self.told(near(far, work)?.make_root(path, run, work)),
         }
     }
 

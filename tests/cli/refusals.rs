@@ -119,6 +119,19 @@ fn a_destination_another_run_holds() {
 }
 
 #[test]
+fn a_destination_to_be_made_in_one_that_another_run_holds() {
+    let call = call().file("dst/x", "x");
+    let marker = Marker { run: decamp::error::BY_HAND.into(), host: "ada".into(), at: "today".into() };
+    let held = claim::take(&call.dir().join("dst"), &marker).unwrap();
+    let before = picture(&call.dir().join("dst"));
+    refused(&call, &["copy", "src", "dst/new"], 6, &["ada"]);
+    refused(&call, &["run", "move-tree", "--source", "src", "--dest", "dst/new"], 6, &["ada"]);
+    assert_eq!(picture(&call.dir().join("dst")), before);
+    held.release().unwrap();
+    call.again().args(["copy", "src", "dst/new"]).run();
+}
+
+#[test]
 fn a_copy_by_hand_that_was_killed_does_not_stop_the_next() {
     let call = call().file("dst/x", "x");
     let marker = Marker { run: decamp::error::BY_HAND.into(), host: "ada".into(), at: "today".into() };

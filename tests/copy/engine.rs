@@ -269,6 +269,24 @@ fn leftover_temporary_names_go_and_look_alikes_of_the_source_stay() {
 }
 
 #[test]
+fn a_directory_with_a_temporary_name_is_one_as_any_other() {
+    let pair = Pair::new();
+    write(pair.src.join("a"), "newer");
+    write(pair.dst.join("a"), "old");
+    write(pair.dst.join(".decamp-tmp-fedcba9876543210/file"), "somebody's");
+    // The very name that the copy of `a` would have for a while.
+    let taken = format!(".decamp-tmp-{}", &blake3::hash(b"a").to_hex()[..16]);
+    fs::create_dir(pair.dst.join(&taken)).unwrap();
+    let report = pair.copy_all(&Options::default());
+    assert_eq!((report.updated, report.deleted), (1, 0));
+    assert_eq!(fs::read_to_string(pair.dst.join("a")).unwrap(), "newer");
+    assert!(pair.dst.join(".decamp-tmp-fedcba9876543210/file").exists() && pair.dst.join(&taken).is_dir());
+    let report = pair.copy_all(&deleting());
+    assert_eq!(report.deleted, 3);
+    pair.assert_same();
+}
+
+#[test]
 fn what_the_run_did_not_make_is_refused_kept_or_replaced() {
     let pair = Pair::new();
     write(pair.src.join("d/f"), "new");

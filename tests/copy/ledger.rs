@@ -434,6 +434,73 @@ fn a_death_makes_nothing_foreign() {
     }
 }
 
+/// What a process that died had begun in the run's own directories is the run's, whatever became of the source since.
+#[test]
+fn a_source_that_changes_after_a_death_makes_nothing_foreign() {
+    // The finished directory belongs to somebody else, and others may write to it.
+    let changes = "chown 1000:1000 sub; chmod 777 sub; printf 77 > sub/changed; printf 7 > sub/same-size; rm sub/gone; chmod 600 sub/moded
+        printf new > new; mv new sub/replaced; rm sub/typed; ln -s x sub/typed
+        printf 77 > changed; rm gone; rm -r gone-dir; true";
+    let names = ["changed", "same-size", "gone", "moded", "replaced", "typed"];
+    let mut known = 0;
+    for (credit, undone) in (0..).flat_map(|credit| [(credit, false), (credit, true)]) {
+        let pair = Pair::new();
+        for name in names {
+            write(pair.src.join(name), "1");
+            write(pair.src.join("sub").join(name), "1");
+        }
+        write(pair.src.join("gone-dir/file"), "1");
+        let before = state(&pair.dst);
+        let mut store = Memory::default();
+        let refusing = Options { foreign: Foreign::Refuse, ..deleting() };
+        store.with_credit(credit);
+        let died = pair.copy_with(&refusing, &store).is_err();
+        store.heal();
+        known += fs::read_dir(&pair.dst).unwrap().count();
+        sh(&pair.src, changes);
+        if undone {
+            let report = pair.undo(None, &store).unwrap();
+            assert_eq!((report.left, report.failed), (0, 0), "credit {credit}: {report:?}");
+        } else {
+            let report = pair.copy_with(&refusing, &store).unwrap();
+            assert_eq!((report.failed, report.foreign), (0, 0), "credit {credit}: {report:?}");
+            pair.assert_same();
+            let report = pair.undo(None, &store).unwrap();
+            assert_eq!((report.left, report.failed), (0, 0), "credit {credit}, after the next: {report:?}");
+        }
+        assert_eq!(state(&pair.dst), before, "credit {credit}");
+        if !died && undone {
+            break;
+        }
+    }
+    assert!(known > 10, "{known}");
+}
+
+/// In a directory that others may write to, or that was not empty, it is theirs unless its content says otherwise.
+#[test]
+fn what_others_may_have_made_is_not_the_runs() {
+    for (mode, before) in [("777", "true"), ("755", "touch there")] {
+        let pair = Pair::new();
+        write(pair.src.join("file"), "of the source");
+        sh(&pair.dst, &format!("chmod {mode} .; {before}"));
+        let mut store = Memory::default();
+        for credit in 0..10 {
+            store.with_credit(credit);
+            assert!(pair.copy_with(&Options::default(), &store).is_err(), "{mode}: no intent was kept");
+            if store.count(1) == 1 {
+                break;
+            }
+        }
+        store.heal();
+        write(pair.dst.join("file"), "theirs");
+        let undone = pair.undo(None, &store).unwrap();
+        assert_eq!((undone.left, undone.removed), (1, 0), "{mode}: {undone:?}");
+        let report = pair.copy_with(&Options { foreign: Foreign::Refuse, ..Options::default() }, &store).unwrap();
+        assert_eq!((report.failed, report.foreign), (1, 1), "{mode}: {report:?}");
+        assert_eq!(fs::read(pair.dst.join("file")).unwrap(), b"theirs");
+    }
+}
+
 #[test]
 fn undo_that_dies_twice_among_hard_links_still_knows_them() {
     for (first, second) in (0..8).flat_map(|first| (0..8).map(move |second| (first, second))) {

@@ -132,6 +132,28 @@ impl Meta {
         }
     }
 
+    fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        let stamp = |sec: i64, nsec| Stamp { sec, nsec: u32::try_from(nsec).unwrap_or_default() };
+        Self {
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+            mount: 0,
+            mount_root: false,
+            kind: Kind::of_type(FileType::from_raw_mode(stat.st_mode)),
+            mode: stat.st_mode & 0o7777,
+            nlink: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            rdev: stat.st_rdev,
+            size: u64::try_from(stat.st_size).unwrap_or_default(),
+            blocks: u64::try_from(stat.st_blocks).unwrap_or_default(),
+            atime: stamp(stat.st_atime, stat.st_atime_nsec),
+            mtime: stamp(stat.st_mtime, stat.st_mtime_nsec),
+            ctime: stamp(stat.st_ctime, stat.st_ctime_nsec),
+            born: None,
+        }
+    }
+
     /// What identifies the inode.
     pub(super) fn id(&self) -> (u64, u64) {
         (self.dev, self.ino)
@@ -153,7 +175,12 @@ pub(super) fn stat_at(dir: impl AsFd, name: &CStr) -> Result<Meta, Errno> {
 
 /// As [`stat_at`]; `None` where the name does not exist.
 pub(super) fn find_at(dir: impl AsFd, name: &CStr) -> Result<Option<Meta>, Errno> {
-    match stat_at(dir, name) {
+    present(stat_at(dir, name))
+}
+
+/// `None` where the name does not exist.
+pub(super) fn present(found: Result<Meta, Errno>) -> Result<Option<Meta>, Errno> {
+    match found {
         Ok(meta) => Ok(Some(meta)),
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(errno),
@@ -168,26 +195,13 @@ pub(super) fn stat_fd(fd: impl AsFd) -> Result<Meta, Errno> {
 /// The metadata of a file that is open, without what matters for directories only (which mount it is on) and without its
 /// time of birth: a cheaper call.
 pub(super) fn file_fd(fd: impl AsFd) -> Result<Meta, Errno> {
-    let stat = retry(|| rustix::fs::fstat(fd.as_fd()))?;
-    let stamp = |sec: i64, nsec| Stamp { sec, nsec: u32::try_from(nsec).unwrap_or_default() };
-    Ok(Meta {
-        dev: stat.st_dev,
-        ino: stat.st_ino,
-        mount: 0,
-        mount_root: false,
-        kind: Kind::of_type(FileType::from_raw_mode(stat.st_mode)),
-        mode: stat.st_mode & 0o7777,
-        nlink: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        rdev: stat.st_rdev,
-        size: u64::try_from(stat.st_size).unwrap_or_default(),
-        blocks: u64::try_from(stat.st_blocks).unwrap_or_default(),
-        atime: stamp(stat.st_atime, stat.st_atime_nsec),
-        mtime: stamp(stat.st_mtime, stat.st_mtime_nsec),
-        ctime: stamp(stat.st_ctime, stat.st_ctime_nsec),
-        born: None,
-    })
+    retry(|| rustix::fs::fstat(fd.as_fd())).map(|stat| Meta::of_stat(&stat))
+}
+
+/// The same of what a name stands for, as [`stat_at`].
+pub(super) fn look_at(dir: impl AsFd, name: &CStr) -> Result<Meta, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    retry(|| rustix::fs::statat(dir.as_fd(), name, flags)).map(|stat| Meta::of_stat(&stat))
 }
 
 /// Size, times of change and identity of what is open, and no time of access: a network file system that has just been

@@ -44,14 +44,14 @@ pub(super) fn digest() -> String {
     Sha256::digest(crate::AGENT).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// How far-side machines name what this program was built for.
-fn same_machine(said: &str) -> bool {
-    let arch = match std::env::consts::ARCH {
+/// What far-side machines that this program was built for say to `uname -sm`.
+fn machines() -> [String; 2] {
+    let names = match std::env::consts::ARCH {
         "aarch64" => ["aarch64", "arm64"],
         "x86_64" => ["x86_64", "amd64"],
         other => [other, other],
     };
-    said.strip_prefix("Linux ").is_some_and(|machine| arch.contains(&machine.trim()))
+    names.map(|name| format!("Linux {name}"))
 }
 
 impl Host {
@@ -84,12 +84,12 @@ impl Host {
         sudo: Option<&Sudo>,
         cancel: &Cancel,
     ) -> Result<Placed, Error> {
-        let machine = self.machine(sudo, cancel)?;
-        if !same_machine(&machine) {
-            return Err(Error::OtherMachine { host: self.name(), machine });
-        }
         let placed = |kind| Placed { host: Arc::clone(self), sudo: sudo.cloned(), kind };
         if place.memory {
+            let machine = self.machine(sudo, cancel)?;
+            if !machines().contains(&machine) {
+                return Err(Error::OtherMachine { host: self.name(), machine });
+            }
             return Ok(placed(Kind::Memory { bytes: bytes.into(), by: self.memory(sudo, cancel)? }));
         }
         let nonce = uuid::Uuid::now_v7().simple().to_string();
@@ -104,12 +104,11 @@ impl Host {
         let (how, ended, mut held) = self.task(&task, cancel)?;
         held.keep();
         let said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
+        let out = String::from_utf8_lossy(&ended.stdout).trim_end_matches('\n').to_owned();
         let host = self.name();
         match how.as_str() {
-            "placed" => {
-                let path = String::from_utf8_lossy(&ended.stdout).trim_end_matches('\n').to_owned();
-                Ok(placed(Kind::File { path, _held: held }))
-            }
+            "placed" => Ok(placed(Kind::File { path: out, _held: held })),
+            "machine" => Err(Error::OtherMachine { host, machine: out }),
             "noexec" => Err(Error::NoPlace { host, dir: place.dir.clone() }),
             "full" => Err(Error::NoSpace { host, said }),
             "short" | "damaged" => Err(Error::Damaged { host }),
@@ -127,14 +126,17 @@ impl Host {
     }
 }
 
-/// Receives so many bytes; leaves `x`, the directory, and says the path of the program.
+/// Receives so many bytes; leaves `x`, the directory, and says the path of the program. Nothing is touched on a machine
+/// that cannot run it: it is said what that is. One script for all, as each session costs a way to the far side and more.
 fn stage(length: usize, digest: &str, place: &Place, nonce: &str) -> Result<String, Error> {
     let candidates = match &place.dir {
         Some(dir) => word(dir)?,
         None => "\"$XDG_RUNTIME_DIR\" /dev/shm \"$HOME/.cache\" /var/tmp /tmp \"$HOME\"".to_owned(),
     };
+    let machines = machines().map(|machine| format!("\"{machine}\"")).join("|");
     Ok(format!(
-        "umask 077; x=; for d in {candidates}; do [ -n \"$d\" ] && [ -d \"$d\" ] || continue; t=$d/.decamp-{nonce}; \
+        "umask 077; x=; m=$(uname -sm); case $m in {machines}) \
+         for d in {candidates}; do [ -n \"$d\" ] && [ -d \"$d\" ] || continue; t=$d/.decamp-{nonce}; \
          mkdir \"$t\" 2>/dev/null || continue; \
          if printf \"#!/bin/sh\\necho ok\\n\" >\"$t/probe\" && chmod 700 \"$t/probe\" && [ \"$(\"$t/probe\" 2>/dev/null)\" = ok ]; \
          then rm -f \"$t/probe\"; x=$t; break; fi; rm -rf \"$t\"; done; \
@@ -143,7 +145,7 @@ fn stage(length: usize, digest: &str, place: &Place, nonce: &str) -> Result<Stri
          s=$(sha256sum <\"$x/decamp-agent\" 2>/dev/null || shasum -a 256 <\"$x/decamp-agent\" 2>/dev/null \
          || openssl dgst -sha256 -r <\"$x/decamp-agent\"); \
          if [ \"${{s%% *}}\" != {digest} ]; then c=damaged; else chmod 700 \"$x/decamp-agent\" && c=placed; \
-         printf \"%s\\n\" \"$x/decamp-agent\"; fi; fi; [ \"$c\" = placed ] || {{ [ -z \"$x\" ] || rm -rf \"$x\"; }}; "
+         printf \"%s\\n\" \"$x/decamp-agent\"; fi; fi ;; *) c=machine; printf \"%s\\n\" \"$m\" ;; esac; [ \"$c\" = placed ] || {{ [ -z \"$x\" ] || rm -rf \"$x\"; }}; "
     ))
 }
 

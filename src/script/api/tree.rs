@@ -290,11 +290,13 @@ pub(super) fn make_root(context: &NativeCallContext<'_>, dst: &Dynamic) -> Answe
         let summary = if missing { "to be made" } else { "is there" };
         Ok(Planned { result: result(missing)?, certainty: "exact", changes: Some(missing), summary: summary.into() })
     };
+    let holder = ctx.run.as_ref().map(|run| run.id().as_str().to_owned()).unwrap_or_default();
     let act = || {
         let Some(here) = dest.here() else {
-            let made = to.make(&work).map_err(Error::from)?;
+            let made = to.make(&holder, &work).map_err(Error::from)?;
             return Ok::<_, Unfinished>((result(made)?, made));
         };
+        copy::claim::check_above(here, &holder).map_err(Error::from)?;
         match std::fs::create_dir(here) {
             Ok(()) => Ok((result(true)?, true)),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && here.is_dir() => {

@@ -100,12 +100,13 @@ fn is_empty(dir: &Path) -> bool {
     all.is_ok_and(|mut all| all.all(|entry| entry.is_ok_and(|entry| own(entry.file_name().to_bytes()))))
 }
 
-/// Makes a root, unless it is there: `false`.
+/// Makes a root for `run`, unless it is there: `false`.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::NotDirectory`].
-pub fn make_root(path: &Path) -> Result<bool, Error> {
+/// [`Error::Io`], [`Error::NotDirectory`]; as [`claim::check_above`].
+pub fn make_root(path: &Path, run: &str) -> Result<bool, Error> {
     let bytes = path.as_os_str().as_bytes();
+    claim::check_above(path, run)?;
     match rustix::fs::mkdir(path, Mode::RWXU | Mode::RWXG | Mode::RWXO) {
         Ok(()) => Ok(true),
         // A read-only file system says so even where the directory exists.
@@ -179,6 +180,7 @@ fn read_probe(take: &mut Take<'_>) -> Result<Probe, Broken> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn what_is_at_a_root_survives_its_encoding() {
@@ -203,12 +205,36 @@ mod tests {
     fn a_root_is_made_once_and_removed_when_it_is_empty() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("root");
-        assert!(make_root(&path).unwrap() && !make_root(&path).unwrap());
+        assert!(make_root(&path, claim::BY_HAND).unwrap() && !make_root(&path, claim::BY_HAND).unwrap());
         std::fs::write(path.join("file"), "").unwrap();
         assert!(remove_root(&path).is_err());
-        assert!(matches!(make_root(&path.join("file")), Err(Error::NotDirectory { .. })));
-        assert!(matches!(make_root(&path.join("no/where")), Err(Error::NotFound { .. })));
+        assert!(matches!(make_root(&path.join("file"), claim::BY_HAND), Err(Error::NotDirectory { .. })));
+        assert!(matches!(make_root(&path.join("no/where"), claim::BY_HAND), Err(Error::NotFound { .. })));
         std::fs::remove_file(path.join("file")).unwrap();
         assert!(remove_root(&path).unwrap() && !remove_root(&path).unwrap());
+    }
+
+    #[test]
+    fn no_root_is_made_in_what_another_run_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let marker = |run: &str| claim::Marker { run: run.into(), host: "here".into(), at: "now".into() };
+        let path = dir.path().join("root");
+        for held in [claim::BY_HAND, "one"] {
+            let claim = claim::take(dir.path(), &marker(held)).unwrap();
+            let before = dir.path().metadata().unwrap();
+            for run in [claim::BY_HAND, "two"] {
+                let found = make_root(&path, run);
+                assert!(
+                    matches!(&found, Err(Error::Held { by: Some(by) }) if by.run == held),
+                    "{held}, {run}: {found:?}"
+                );
+            }
+            let after = dir.path().metadata().unwrap();
+            assert_eq!((after.ctime(), after.ctime_nsec()), (before.ctime(), before.ctime_nsec()));
+            claim.release().unwrap();
+        }
+        let claim = claim::take(dir.path(), &marker("one")).unwrap();
+        assert!(make_root(&path, "one").unwrap(), "the same run");
+        drop(claim);
     }
 }

@@ -20,6 +20,7 @@ pub use holding::Held;
 pub use near::{Near, relay};
 
 use self::proxy::Proxy;
+use super::errors::text;
 use super::source::{LOOK, Source};
 use super::words::{VERSION, corrupt};
 use crate::cancel::Cancel;
@@ -60,7 +61,7 @@ enum Task {
     Undo { src: Option<PathBuf>, dst: PathBuf, backup: Option<PathBuf>, expect: Option<crate::copy::identity::RootId> },
     Scan { path: PathBuf, options: ScanOptions },
     Look { path: PathBuf, how: Look },
-    Make { path: PathBuf },
+    Make { path: PathBuf, run: String },
     Remove { path: PathBuf },
 }
 
@@ -151,7 +152,7 @@ impl Task {
                 };
                 Self::Look { path, how }
             }
-            5 => Self::Make { path: forms::path(&mut take)? },
+            5 => Self::Make { path: forms::path(&mut take)?, run: text(&mut take)? },
             6 => Self::Remove { path: forms::path(&mut take)? },
             kind => return Err(corrupt(format!("a task of unknown kind {kind}"))),
         };
@@ -182,7 +183,7 @@ impl Task {
             }
             Self::Scan { path, options } => scanned::put(&mut put, scan(&path, &options, work)?),
             Self::Look { path, how } => Ground::look(&path, how)?.put(&mut put),
-            Self::Make { path } => _ = put.flag(make_root(&path)?),
+            Self::Make { path, run } => _ = put.flag(make_root(&path, &run)?),
             Self::Remove { path } => _ = put.flag(remove_root(&path)?),
         }
         Ok(put)

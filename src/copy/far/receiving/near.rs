@@ -113,12 +113,20 @@ impl Near {
         })
     }
 
-    /// Makes the root `path` at the receiving end; as [`super::make_root`].
+    /// Makes the root `path` at the receiving end for `run`; as [`super::make_root`].
     ///
     /// # Errors
     /// As [`super::make_root`], and [`Error::Apart`].
-    pub fn make_root(self, path: &Path, work: &Work<'_>) -> Result<bool, Error> {
-        self.run(work, None, |take| Ok(take.flag()?), |put| forms::put_path(put.byte(5), path))
+    pub fn make_root(self, path: &Path, run: &str, work: &Work<'_>) -> Result<bool, Error> {
+        self.run(
+            work,
+            None,
+            |take| Ok(take.flag()?),
+            |put| {
+                forms::put_path(put.byte(5), path);
+                put.bytes(run.as_bytes());
+            },
+        )
     }
 
     /// Removes the root `path` at the receiving end if it is empty; as [`super::remove_root`].
