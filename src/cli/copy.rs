@@ -6,6 +6,7 @@ use rustix::io::Errno;
 
 use super::args::{Accept, Walk, max_delete};
 use super::ctx::Ctx;
+use super::plain::{self, Side};
 use super::reach::{Reach, is_far};
 use super::signals::stop_on_signals;
 use crate::copy::claim::Marker;
@@ -109,10 +110,16 @@ pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
     let progress = live.progress();
     progress.event(Event::Limit(max_rate.map(|bytes| bytes.0)));
     let work = Work { progress: &*progress, checkpoint: &Forgetful, cancel: &ctx.cancel };
-    let done = args
-        .reach
-        .roots(ctx, [&args.src, &args.dst], options.dry_run, &*progress)
-        .and_then(|[src, dst]| pass(&src, &dst, &options, &work));
+    let words = [&*args.src, &*args.dst];
+    let mut degraded = None;
+    let done = match args.reach.roots(ctx, words, options.dry_run, &*progress) {
+        Ok([src, dst]) => pass(&src, &dst, &options, &work),
+        Err(why) => args.reach.plain(words, why).and_then(|([src, dst], why)| {
+            let (report, name) = plain_pass(&src, &dst, &why, &options, &work)?;
+            degraded = Some(name);
+            Ok(report)
+        }),
+    };
     let seen = live.finish();
     let report = done.map_err(|error| {
         let begun = !options.dry_run && seen.phase == "copy" && seen.entries > 0;
@@ -123,8 +130,40 @@ pub(crate) fn run(ctx: &Ctx, args: Args) -> Result<Exit, Error> {
             error
         }
     })?;
-    ctx.result(|| human::report(&report, ctx.out), || json::report(&report));
+    let shown = || {
+        let mut shown = json::report(&report);
+        if let (Some(name), Some(shown)) = (&degraded, shown.as_object_mut()) {
+            shown.insert("degraded".into(), serde_json::json!([name]));
+        }
+        shown
+    };
+    ctx.result(|| human::report(&report, ctx.out), shown);
     Ok(verdict(&report))
+}
+
+/// The pass without an agent. A destination here is made and claimed all the same.
+fn plain_pass(
+    src: &Side,
+    dst: &Side,
+    why: &Error,
+    options: &Options,
+    work: &Work<'_>,
+) -> Result<(Report, String), Error> {
+    let Side::Here(path) = dst else { return plain::tree(src, dst, why, options, work) };
+    let root = Root::Here(path.clone());
+    if options.dry_run {
+        return plain::tree(src, dst, why, options, work);
+    }
+    let made = Made::create(&root, work)?;
+    let claim = claim_for_now(&root, work)?;
+    let done = plain::tree(src, dst, why, options, work);
+    let released = claim.release();
+    let done = done?;
+    released?;
+    if let Some(made) = made {
+        made.keep();
+    }
+    Ok(done)
 }
 
 /// Where it is kept what copies by hand have proved. One for which there is no place does without.

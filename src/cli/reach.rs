@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::ctx::Ctx;
+use super::plain::Side;
 use crate::error::{Error, Kind};
 use crate::host::Endpoint;
-use crate::host::ssh::{self, Far};
+use crate::host::ssh::{self, Far, NoAgent};
 use crate::host::tree::{BY_HAND, Root};
 use crate::progress::{Event, Progress};
 use crate::units::path_text;
@@ -38,6 +39,33 @@ impl Reach {
         roots.try_into().map_err(|_| Error::new(Kind::Internal, "a root was lost"))
     }
 
+    /// The sides of a copy by these words where `why` no agent could be had; the error itself if it says something else.
+    pub(crate) fn plain<const N: usize>(&self, words: [&Path; N], why: Error) -> Result<([Side; N], Error), Error> {
+        if !why.hints.iter().any(|hint| hint == BY_HAND) {
+            return Err(why);
+        }
+        let mut sides = Vec::with_capacity(N);
+        for word in words {
+            sides.push(
+                match is_far(word).then(|| Endpoint::parse(&path_text(word.as_os_str().as_bytes()))).transpose()? {
+                    Some(Endpoint::Ssh { dest, path }) => {
+                        let name = Endpoint::Ssh { dest: dest.clone(), path: Vec::new() }.to_string();
+                        let path = PathBuf::from(std::ffi::OsStr::from_bytes(&path));
+                        Side::There { host: self.host(dest), name, path }
+                    }
+                    _ => Side::Here(word.to_owned()),
+                },
+            );
+        }
+        let sides = sides.try_into().map_err(|_| Error::new(Kind::Internal, "a side was lost"))?;
+        Ok((sides, why))
+    }
+
+    fn host(&self, dest: ssh::Dest) -> Arc<ssh::Host> {
+        let options = ssh::Options { config: self.ssh_config.clone(), ..ssh::Options::default() };
+        Arc::new(ssh::Host::new(dest, options))
+    }
+
     fn root(
         &self,
         ctx: &Ctx,
@@ -58,11 +86,12 @@ impl Reach {
         if let Some((_, far)) = known.iter().find(|(name, _)| *name == host) {
             return Ok(Root::There { far: Arc::clone(far), host, path });
         }
-        let options = ssh::Options { config: self.ssh_config.clone(), ..ssh::Options::default() };
-        let far = Arc::new(ssh::Host::new(dest, options)).reach(memory, None, &ctx.cancel, &ctx.cancel);
-        let far = Arc::new(far.map_err(Error::from).map_err(|error| match error.kind {
-            Kind::Unsupported => error.hint(BY_HAND),
-            _ => error,
+        let far = self.host(dest).reach(memory, None, &ctx.cancel, &ctx.cancel);
+        let far = Arc::new(far.map_err(|why| {
+            use ssh::Error::{NoPlace, NoProgram, OtherMachine};
+            let none = matches!(&why, NoAgent::Host(OtherMachine { .. } | NoPlace { .. } | NoProgram { .. }));
+            let error = Error::from(why);
+            if none { error.hint(BY_HAND) } else { error }
         })?);
         let place = far.path().map_or_else(|| "in memory".to_owned(), |path| format!("as {path}"));
         let text = format!("decamp-agent runs there {place}, until this ends");

@@ -72,7 +72,9 @@ pub fn report(report: &Report, style: Style) -> String {
     } else {
         row(&mut out, "copied", &format!("{} in {span}, {rate}/s", Bytes(report.copied_bytes)));
     }
-    row(&mut out, "effort", &effort(&report.effort, report.copied_bytes));
+    if report.effort.workers > 0 {
+        row(&mut out, "effort", &effort(&report.effort, report.copied_bytes));
+    }
     failures(&mut out, report.failed, &report.errors, style);
     out
 }

@@ -9,6 +9,7 @@ mod keys;
 mod move_tree;
 mod narrow;
 mod place;
+mod plain;
 mod script;
 mod support;
 mod tree;

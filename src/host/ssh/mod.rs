@@ -22,6 +22,7 @@ mod ranged;
 mod reason;
 mod run;
 mod session;
+mod shell;
 mod slots;
 mod stream;
 mod upload;
@@ -40,6 +41,7 @@ pub use master::HostKey;
 pub use ranged::Plain;
 pub use run::{Call, Sudo};
 pub use session::Channel;
+pub use shell::Shell;
 pub use upload::{Place, Placed};
 
 use crate::cancel::Cancel;
@@ -153,6 +155,14 @@ impl Host {
     #[must_use]
     pub fn master_pid(&self) -> Option<u32> {
         self.master.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|master| master.process.pid)
+    }
+
+    /// The connection for a program that starts its own `ssh`, such as rsync.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn shell(&self, cancel: &Cancel) -> Result<Shell, Error> {
+        Ok(Shell::new(self.living(cancel)?))
     }
 
     /// Ends the connection, with whatever goes on over it.
