@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::backup::Kept;
 use super::dir::{Dir, IMAGED, TOUCHED};
 use super::entry::{Batch, Here};
+use super::error::Error;
 use super::hand::{Hand, Outcome};
 use super::names;
 use super::options::Foreign;
@@ -122,7 +123,11 @@ impl Hand<'_> {
     /// Takes hold of an inode of ours that will lose a name and keep others, so that its new time of change can be
     /// told.
     pub(super) fn hold(&self, here: &Here<'_>, name: &CStr, right: &Meta) -> Result<Option<OwnedFd>, Trouble> {
-        let wanted = self.pass.ledger.keeps && right.nlink > 1 && self.is_ours(here, name, right)?;
+        let ours = |hand: &Self| {
+            // Permitted already, as what the run had begun.
+            Ok::<_, Error>(here.records.begun(name.to_bytes(), right.ino) || hand.is_ours(here, name, right)?)
+        };
+        let wanted = self.pass.ledger.keeps && right.nlink > 1 && ours(self)?;
         let Some(held) = here.right.filter(|_| wanted).and_then(|to| sys::open_path(to, name).ok()) else {
             return Ok(None);
         };
