@@ -118,7 +118,7 @@ fn drawn(names: &[String]) -> Vec<usize> {
     println!("{count} of {} crash points of openstack-volume, seed {seed}", names.len());
     let mut rng = Rng::new(seed);
     let acted: Vec<usize> = acted(names).collect();
-    let one = |which: usize| if which % 2 == 0 { *rng.pick(&acted) } else { 1 + rng.index(names.len()) };
+    let one = |which: usize| if which.is_multiple_of(2) { *rng.pick(&acted) } else { 1 + rng.index(names.len()) };
     ON_THE_WAY.iter().map(|which| acted[which - 1]).chain((0..count).map(one)).collect()
 }
 
