@@ -115,7 +115,8 @@ fn drawn(names: &[String]) -> Vec<usize> {
         if wish.is_empty() { USUAL } else { wish.parse().expect("DECAMP_CRASH_OPENSTACK: all, a number or at:") };
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let seed = std::env::var("DECAMP_CRASH_SEED").map_or_else(|_| now(), |seed| seed.parse().expect("it is a number"));
-    println!("{count} of {} crash points of openstack-volume, seed {seed}", names.len());
+    let always = ON_THE_WAY.len();
+    println!("{always} and {count} drawn of {} crash points of openstack-volume, seed {seed}", names.len());
     let mut rng = Rng::new(seed);
     let acted: Vec<usize> = acted(names).collect();
     let one = |which: usize| if which.is_multiple_of(2) { *rng.pick(&acted) } else { 1 + rng.index(names.len()) };
