@@ -32,7 +32,10 @@ def command(given):
     size = int.from_bytes(length, "big")
     text = b""
     while len(text) < size:
-        text += given.recv(size - len(text))
+        part = given.recv(size - len(text))
+        if not part:  # Whoever asked was killed.
+            return
+        text += part
     asked = ast.literal_eval(text.decode())
     for number, fd in enumerate(fds):
         os.dup2(fd, number)
