@@ -135,7 +135,8 @@ fn parse(name: &str, comments: &str) -> Doc {
     let signatures: Vec<String> = shape
         .unwrap_or_default()
         .lines()
-        .take_while(|line| !line.starts_with("opts") && !line.starts_with("result"))
+        // What follows, such as options, begins with a name and a space.
+        .take_while(|line| line.split_once('(').is_some_and(|(called, _)| !called.contains(' ')))
         .map(str::to_owned)
         .collect();
     let dotted = signatures.first().and_then(|line| line.split('(').next()).filter(|called| called.contains('.'));

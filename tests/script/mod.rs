@@ -9,6 +9,7 @@ mod errors;
 mod flow;
 mod imports;
 mod move_tree;
+mod openstack;
 mod own;
 mod parallel;
 mod parallel_kills;

@@ -1,4 +1,5 @@
-//! What the tests stand on: generated trees, an independent checker, real volumes, a file system that misbehaves.
+//! What the tests stand on: generated trees, an independent checker, real volumes, a file system that misbehaves, a
+//! cloud that does.
 //!
 //! Nothing in here may call the engines of decamp: what checks them must not share their mistakes.
 #![allow(dead_code, reason = "each room of the tests uses the part it needs")]
@@ -9,6 +10,7 @@ pub(crate) mod env;
 pub(crate) mod faults;
 mod fuse;
 pub(crate) mod latency;
+pub(crate) mod openstack;
 pub(crate) mod pty;
 pub(crate) mod rng;
 pub(crate) mod rust;
