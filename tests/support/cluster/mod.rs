@@ -17,7 +17,7 @@ use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard
 use super::skip::skipped;
 
 pub(crate) use faults::{Driver, Node, Piece};
-pub(crate) use kubectl::Namespace;
+pub(crate) use kubectl::{Namespace, until};
 use own::{Failure, Own};
 
 /// A cluster that runs.
@@ -37,6 +37,16 @@ impl Cluster {
     pub(crate) fn shared() -> Option<Shared> {
         let guard = USE.read().unwrap_or_else(PoisonError::into_inner);
         Some(Shared { cluster: Self::of_this_process()?, _guard: guard })
+    }
+
+    /// The same, if it is one of `tests/cluster/`, with its classes and nodes.
+    pub(crate) fn ours() -> Option<Shared> {
+        let cluster = Self::shared()?;
+        if !cluster.is_ours() {
+            skipped("the cluster of DECAMP_TEST_KUBECONFIG has other classes and nodes");
+            return None;
+        }
+        Some(cluster)
     }
 
     /// The same cluster, which no other test uses meanwhile; its pieces can be broken. Before it is given back they must
@@ -77,6 +87,11 @@ impl Cluster {
     /// The file with which it is reached as an administrator.
     pub(crate) fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// The kubectl that fits it.
+    pub(crate) fn program(&self) -> &Path {
+        &self.kubectl
     }
 
     fn own(&self) -> &Own {

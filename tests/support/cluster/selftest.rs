@@ -7,18 +7,7 @@ use std::time::Duration;
 use super::kubectl::until;
 use super::own::scripts;
 use super::traces::Traces;
-use super::{Cluster, Driver, Namespace, Node, Piece, Shared};
-use crate::support::skip::skipped;
-
-/// The shared cluster, if it is one of ours.
-fn ours() -> Option<Shared> {
-    let cluster = Cluster::shared()?;
-    if !cluster.is_ours() {
-        skipped("the cluster of DECAMP_TEST_KUBECONFIG has other classes and nodes");
-        return None;
-    }
-    Some(cluster)
-}
+use super::{Cluster, Driver, Namespace, Node, Piece};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -72,7 +61,7 @@ fn images(cluster: &Cluster) -> String {
 
 #[test]
 fn a_pod_writes_to_volumes_of_every_class_which_go_with_their_claims() {
-    let Some(cluster) = ours() else { return };
+    let Some(cluster) = Cluster::ours() else { return };
     let space = cluster.namespace();
     let claims = ["wait", "now", "xfs", "net", "kept", "shared"];
     space.apply(
@@ -127,7 +116,7 @@ fn a_pod_writes_to_volumes_of_every_class_which_go_with_their_claims() {
 
 #[test]
 fn volumes_stay_on_their_node_or_move_one_node_at_a_time() {
-    let Some(cluster) = ours() else { return };
+    let Some(cluster) = Cluster::ours() else { return };
     let space = cluster.namespace();
     space.apply(&[claim("local", "local-wait", "16Mi"), claim("net", "net-now", "16Mi")].concat());
     space.apply(&pod("first", &["local", "net"], &[], Some(Node::A)));
@@ -152,7 +141,7 @@ fn volumes_stay_on_their_node_or_move_one_node_at_a_time() {
 
 #[test]
 fn claims_that_cannot_be_met_say_why() {
-    let Some(cluster) = ours() else { return };
+    let Some(cluster) = Cluster::ours() else { return };
     let space = cluster.namespace();
     space.apply(&claim_as("many", "net-now", "16Mi", "ReadWriteMany", "Filesystem"));
     space.apply(&claim("big", "local-now", "30Gi"));
