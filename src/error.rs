@@ -15,6 +15,7 @@ mod block;
 mod engines;
 mod exit;
 mod journal;
+mod k8s;
 mod ssh;
 
 pub use engines::{BY_HAND, cannot_hold, kind_of};

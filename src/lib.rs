@@ -13,6 +13,7 @@
 //! | `redact` | keeps the values of secrets out of what is shown and kept |
 //! | `journal` | runs, steps, effects, leases: what a run remembers |
 //! | `host` | where commands run |
+//! | `k8s` | clusters: objects, waits, who holds and owns what |
 //! | `script` | the Rhai side: engine, resolver, parameters, checks, diagnosis, documentation |
 //! | `script::api` | every function a script can call, one file a namespace |
 //! | `repl` | the functions of scripts, one line at a time |
@@ -21,7 +22,7 @@
 //! | `error` | the one place that words errors for people and picks the exit code |
 //!
 //! Arrows point one way, and `tests/architecture.rs` holds them:
-//! `main → cli → repl → script → {host journal report}`; `script → {copy block} → {units cancel progress rate wire}`.
+//! `main → cli → repl → script → {host k8s journal report}`; `script → {copy block} → {units cancel progress rate wire}`.
 //!
 //! The engines and what they stand on are synchronous, know nothing of scripts, terminals or databases, and compile
 //! alone with `--no-default-features --features agent`.
@@ -46,6 +47,8 @@ pub mod error;
 pub mod host;
 #[cfg(feature = "full")]
 pub mod journal;
+#[cfg(feature = "full")]
+pub mod k8s;
 #[cfg(feature = "full")]
 pub mod redact;
 #[cfg(feature = "full")]

@@ -9,6 +9,7 @@ mod block;
 mod cli;
 mod copy;
 mod journal;
+mod k8s;
 mod readme;
 mod repl;
 mod script;

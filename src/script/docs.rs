@@ -250,6 +250,14 @@ mod tests {
             ("host.stat", r#"host::local().stat(tmp + "/a")"#),
             ("host.statfs", "host::local().statfs(tmp)"),
             ("host::keypair", r#"step("x", || host::keypair(tmp + "/key"))"#),
+            // Of a real cluster: see tests/k8s/.
+            ("cluster.delete", "#{ deleted: (), uid: () }"),
+            ("cluster.scale", "#{ replicas: (), was: () }"),
+            ("cluster.version", "#{ server: (), platform: (), url: (), uid: () }"),
+            (
+                "cluster.owner",
+                "#{ name: (), kind: (), api_version: (), namespace: (), uid: (), scales: (), chain: () }",
+            ),
             // Of a real host: see tests/ssh/script.rs.
             ("host.authorize_key", "#{ line: (), added: (), made: () }"),
             ("host.revoke_key", "#{ removed: (), line: () }"),

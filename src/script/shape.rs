@@ -518,9 +518,10 @@ mod tests {
             call(&code(&all, native, opts)).is_err_and(|error| error.message.contains("outside a step"))
         };
         for native in &all {
-            let required = native.options.iter().any(|option| option.text.contains("(required)"));
-            let opts = if required { "#{ timeout: \"1s\" }" } else { "#{}" };
-            assert_eq!(outside(native, opts), native.class.changes(), "{}", native.name());
+            let required = native.options.iter().filter(|option| option.text.contains("(required)"));
+            let required: String = required.map(|option| format!("{}: \"1s\", ", option.name)).collect();
+            let opts = format!("#{{ {required} }}");
+            assert_eq!(outside(native, &opts), native.class.changes(), "{}", native.name());
             for option in native.options.iter().filter(|option| option.reads) {
                 assert!(
                     !outside(native, &format!("#{{ {}: true }}", option.name)),

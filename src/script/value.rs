@@ -106,6 +106,55 @@ pub(crate) fn describe(value: &Dynamic) -> Value {
     })
 }
 
+/// Data of others, in which nothing is one of our own forms, in the form that [`decode`] gives back as it was.
+pub(crate) fn foreign(json: Value) -> Value {
+    match json {
+        Value::Array(items) => items.into_iter().map(foreign).collect(),
+        Value::Object(map) => {
+            let odd = map.keys().any(|key| key.starts_with('$'));
+            let map: JsonMap<_, _> = map.into_iter().map(|(key, item)| (key, foreign(item))).collect();
+            if odd { json!({ "$map": map }) } else { Value::Object(map) }
+        }
+        other => other,
+    }
+}
+
+/// What an object of others cannot hold.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Odd {
+    /// Something that a plan does not know.
+    Unknown(String),
+    /// A value of a form of ours.
+    Form(&'static str),
+}
+
+/// Data for others of what [`encode`] gave: without forms of ours. The reverse of [`foreign`].
+pub(crate) fn outward(json: Value) -> Result<Value, Odd> {
+    let fields = |map: JsonMap<String, Value>| -> Result<Value, Odd> {
+        map.into_iter()
+            .map(|(key, item)| Ok((key, outward(item)?)))
+            .collect::<Result<JsonMap<_, _>, _>>()
+            .map(Value::Object)
+    };
+    match json {
+        Value::Array(items) => items.into_iter().map(outward).collect(),
+        Value::Object(mut map) if map.len() == 1 && map.keys().all(|key| key.starts_with('$')) => {
+            let (key, inner) =
+                map.iter_mut().next().map(|(key, inner)| (key.clone(), inner.take())).unwrap_or_default();
+            match (&*key, inner) {
+                ("$map", Value::Object(inner)) => fields(inner),
+                ("$char", inner) => Ok(inner),
+                ("$unknown", inner) => Err(Odd::Unknown(inner.as_str().unwrap_or_default().to_owned())),
+                ("$float", _) => Err(Odd::Form("a number that is none")),
+                ("$blob", _) => Err(Odd::Form("a blob")),
+                (_, inner) => Ok(json!({ key: inner })),
+            }
+        }
+        Value::Object(map) => fields(map),
+        other => Ok(other),
+    }
+}
+
 /// The value that [`encode`] turned into `json`; plain JSON from elsewhere is taken as it is.
 pub(crate) fn decode(json: &Value) -> Dynamic {
     match json {
@@ -183,6 +232,22 @@ mod tests {
             let back = decode(&serde_json::from_str(&text).unwrap());
             prop_assert_eq!(format!("{value:?}"), format!("{back:?}"));
         }
+    }
+
+    #[test]
+    fn data_of_others_has_no_forms_of_ours() {
+        let data = json!({ "a": [{ "$float": "inf" }, { "$map": { "$blob": "00" } }], "b": { "c": 1 } });
+        let map = decode(&foreign(data.clone())).cast::<Map>();
+        let list = map["a"].read_lock::<Array>().unwrap();
+        assert_eq!(list[0].read_lock::<Map>().unwrap()["$float"].to_string(), "inf");
+        assert_eq!(list[1].read_lock::<Map>().unwrap()["$map"].read_lock::<Map>().unwrap()["$blob"].to_string(), "00");
+        assert_eq!(map["b"].read_lock::<Map>().unwrap()["c"].as_int(), Ok(1));
+        drop(list);
+        // And the way back.
+        let given: Dynamic = map.into();
+        assert_eq!(outward(encode(&given, "v").unwrap()).unwrap(), data);
+        let unknown = Dynamic::from(Unknown("the size".into()));
+        assert_eq!(outward(encode(&unknown, "v").unwrap()), Err(Odd::Unknown("the size".into())));
     }
 
     #[test]

@@ -165,6 +165,23 @@ fn a_branch_on_a_live_read_around_a_step_is_found() {
 }
 
 #[test]
+fn a_method_is_that_of_the_handle_it_is_called_on() {
+    let connect = "let k = k8s::connect();\n";
+    planted(
+        "live-branch",
+        &format!("{connect}if k.get(\"cm/x\").kind == \"y\" {{ step(\"x\", || say(\"x\")); }}"),
+        6,
+        1,
+    );
+    clean("let m = #{ a: 1 };\nif m.get(\"a\") == 1 { step(\"x\", || say(\"x\")); }");
+    // Both have a list, of other options.
+    clean(&format!("{connect}let all = k.list(\"pods\", #{{ labels: \"a=b\" }});\nnote(\"all\", all);"));
+    planted("unknown-option", &format!("{connect}k.list(\"pods\", #{{ lables: \"a=b\" }});"), 6, 19);
+    planted("effect-outside-step", &format!("{connect}k.scale(\"deploy/web\", 0);"), 6, 3);
+    planted("missing-option", &format!("{connect}step(\"x\", || k.delete(\"pod/x\", #{{}}));"), 6, 16);
+}
+
+#[test]
 fn a_branch_on_what_is_kept_is_none_on_a_live_read() {
     clean("let n = fact(\"n\", || copy::scan(p.a));\nif n.counts.files > 0 { step(\"x\", || say(\"x\")); }");
     clean(

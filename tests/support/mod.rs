@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each room of the tests uses the part it needs")]
 
 pub(crate) mod check;
+pub(crate) mod cluster;
 pub(crate) mod dress;
 pub(crate) mod env;
 pub(crate) mod faults;

@@ -3,11 +3,13 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rhai::{Dynamic, FnPtr, NativeCallContext};
 use serde_json::Value;
+use tokio::runtime::{Builder, Runtime};
 
 use super::error::{Fail, Stop};
 use crate::cancel::Cancel;
@@ -75,6 +77,8 @@ pub(crate) struct State {
     pub(crate) claims: BTreeMap<PathBuf, Ours>,
     /// Hosts by what was asked for: handles of the same one share its connection.
     pub(crate) hosts: BTreeMap<String, Arc<super::ssh::Remote>>,
+    /// Clusters by what was asked for.
+    pub(crate) clusters: BTreeMap<String, Arc<super::cluster::Joined>>,
     /// What answers questions about files for this machine.
     pub(crate) here: Option<Arc<crate::agent::Client>>,
     /// Destinations that are written to at this moment.
@@ -123,6 +127,13 @@ impl Context {
         #[allow(deprecated, reason = "see the type")]
         self.0.create_context(engine)
     }
+}
+
+/// What drives the connections to clusters; one of a process, begun when it is first needed.
+fn runtime() -> Result<&'static Runtime, Error> {
+    static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
+    let made = RUNTIME.get_or_init(|| Builder::new_multi_thread().worker_threads(1).enable_all().build());
+    made.as_ref().map_err(|error| Error::new(Kind::Io, format!("cannot start a thread: {error}")))
 }
 
 /// The step a thread is in.
@@ -341,6 +352,24 @@ impl Ctx {
                 return Ok(());
             }
         }
+    }
+
+    /// Waits for what works asynchronously, as long as the run goes on.
+    ///
+    /// # Errors
+    /// Ends the script when the run is stopped.
+    pub(crate) fn wait_for<T>(&self, work: impl Future<Output = T>) -> Result<T, Fail> {
+        const LOOK: Duration = Duration::from_millis(50);
+        let cancel = self.cancel();
+        runtime()?.block_on(async {
+            let mut work = pin!(work);
+            loop {
+                cancel.check().map_err(Error::from)?;
+                if let Ok(done) = tokio::time::timeout(LOOK, work.as_mut()).await {
+                    return Ok(done);
+                }
+            }
+        })
     }
 
     /// Puts a step on the stack of this thread.

@@ -119,21 +119,13 @@ impl Ctx {
         act: impl FnOnce() -> Result<(Value, bool), Unfinished>,
     ) -> Result<Value, Fail> {
         let function = effect.function;
+        self.may_change(function)?;
         let frame = Self::with_frame(|frame| {
             let seq = frame.next_effect;
             frame.next_effect += 1;
-            (frame.step, frame.key.clone(), seq, frame.reads)
+            (frame.step, frame.key.clone(), seq)
         });
-        // A branch outside any step is a part of the path, and no step.
-        let Some((step, key, seq, reads)) = frame.filter(|_| Self::frame().is_some_and(|frame| !frame.bare)) else {
-            return Err(Error::new(Kind::Invalid, format!("{function} changes things and is called outside a step"))
-                .hint("wrap it: step(\"name\", || { … }), so that it is remembered and can be resumed and undone")
-                .into());
-        };
-        if let Some(reads) = reads {
-            let message = format!("{function} changes things and is called in `{reads}`, which only reads");
-            return Err(Error::new(Kind::Invalid, message).hint("do it in a step: step(\"name\", || { … })").into());
-        }
+        let Some((step, key, seq)) = frame else { return Err(Error::new(Kind::Internal, "no step").into()) };
         // Where crash tests forget what is in doubt, what is there already is forgotten as well.
         let look = there.filter(|_| !crash::probes_off());
         let there = || look.map_or(Ok(false), |look| self.only_reading(look));
@@ -205,6 +197,22 @@ impl Ctx {
                 }
             }
         }
+    }
+
+    /// Whether a native may change something where it is called: in a step, and in nothing that only reads.
+    ///
+    /// # Errors
+    /// Kind `invalid` if not.
+    pub(crate) fn may_change(&self, function: &str) -> Result<(), Fail> {
+        // A branch outside any step is a part of the path, and no step.
+        let Some(frame) = Self::frame().filter(|frame| !frame.bare) else {
+            return Err(Error::new(Kind::Invalid, format!("{function} changes things and is called outside a step"))
+                .hint("wrap it: step(\"name\", || { … }), so that it is remembered and can be resumed and undone")
+                .into());
+        };
+        let Some(reads) = frame.reads else { return Ok(()) };
+        let message = format!("{function} changes things and is called in `{reads}`, which only reads");
+        Err(Error::new(Kind::Invalid, message).hint("do it in a step: step(\"name\", || { … })").into())
     }
 
     /// Looks; what that calls may change nothing.

@@ -9,7 +9,9 @@ pub(crate) mod approve;
 pub(crate) mod before;
 pub(crate) mod block;
 pub(crate) mod branch;
+pub(crate) mod changing;
 pub(crate) mod choices;
+pub(crate) mod cluster;
 pub(crate) mod command;
 pub(crate) mod copy;
 pub(crate) mod ctx;
@@ -22,6 +24,7 @@ pub(crate) mod flow;
 pub(crate) mod fs;
 pub(crate) mod hold;
 pub(crate) mod host;
+pub(crate) mod k8s;
 pub(crate) mod keys;
 pub(crate) mod ledger;
 pub(crate) mod look;
@@ -37,7 +40,9 @@ pub(crate) mod ssh;
 pub(crate) mod step;
 pub(crate) mod tree;
 pub(crate) mod unknown;
+pub(crate) mod unmade;
 pub(crate) mod wait;
+pub(crate) mod waiting;
 pub(crate) mod wanted;
 
 use rhai::{Engine, Shared, exported_module};
@@ -50,6 +55,9 @@ pub(super) fn register(engine: &mut Engine) {
     engine.register_type_with_name::<far::Place>("endpoint");
     engine.register_fn("to_string", |place: &mut far::Place| place.to_string());
     engine.register_fn("to_debug", |place: &mut far::Place| place.to_string());
+    engine.register_type_with_name::<k8s::Cluster>("cluster");
+    engine.register_fn("to_string", |cluster: &mut k8s::Cluster| cluster.to_string());
+    engine.register_fn("to_debug", |cluster: &mut k8s::Cluster| cluster.to_string());
     unknown::register(engine);
     secret::register(engine);
     engine.register_global_module(Shared::new(exported_module!(secret::flow)));
@@ -60,10 +68,11 @@ pub(super) fn register(engine: &mut Engine) {
     hosts.combine(exported_module!(place::place));
     hosts.combine(exported_module!(files::files));
     engine.register_static_module("host", Shared::new(hosts));
+    engine.register_static_module("k8s", Shared::new(exported_module!(k8s::k8s)));
 }
 
 /// The namespaces natives live in.
-pub(super) const NAMESPACES: [&str; 3] = ["block", "copy", "host"];
+pub(super) const NAMESPACES: [&str; 4] = ["block", "copy", "host", "k8s"];
 
 /// Puts back what the native of an effect recorded for its own undo; lines for people about what was left.
 pub(super) fn undo_native(
@@ -71,5 +80,9 @@ pub(super) fn undo_native(
     effect: &crate::journal::EffectRow,
     recorded: &serde_json::Value,
 ) -> Result<Vec<String>, error::Fail> {
-    if effect.function == before::NATIVE { before::undo(ctx, effect) } else { tree::undo(ctx, recorded) }
+    match effect.function.as_str() {
+        before::NATIVE => before::undo(ctx, effect),
+        function if unmade::is_ours(function) => unmade::undo(ctx, effect, recorded),
+        _ => tree::undo(ctx, recorded),
+    }
 }

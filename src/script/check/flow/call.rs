@@ -6,7 +6,7 @@ use super::Flow;
 use super::native::Called;
 use super::value::{Closure, Keys, Live, Place, Value};
 use crate::script::check::program::Def;
-use crate::script::shape::Literal;
+use crate::script::shape::{Literal, Native};
 
 /// How deep calls are followed; a function that calls itself is entered twice.
 const DEPTH: usize = 64;
@@ -37,7 +37,8 @@ impl<'p> Flow<'p, '_> {
         let natives = self.natives;
         let found = natives.iter().find(|native| native.name() == full);
         // A method may be called like a function, its handle first.
-        let found = found.or_else(|| method_of(natives, name).filter(|_| call.namespace.is_empty()));
+        let handle = args.first().and_then(|first| first.handle.as_deref());
+        let found = found.or_else(|| method_of(natives, name, handle).filter(|_| call.namespace.is_empty()));
         if let Some(native) = found {
             return self.native(&Called { native, place, args, exprs, before });
         }
@@ -82,7 +83,7 @@ impl<'p> Flow<'p, '_> {
         if let Some(def) = self.text(module).def(name, args.len()) {
             return self.enter_def(module, def, place, args, Some(receiver));
         }
-        if let Some(native) = method_of(self.natives, name) {
+        if let Some(native) = method_of(self.natives, name, receiver.handle.as_deref()) {
             args.insert(0, receiver);
             let exprs = std::iter::once(None).chain(call.args.iter().map(Some)).collect();
             return self.native(&Called { native, place, args, exprs, before });
@@ -185,9 +186,19 @@ impl<'p> Flow<'p, '_> {
     }
 }
 
-/// The method of that name of any handle.
-fn method_of<'n>(natives: &'n [crate::script::shape::Native], name: &str) -> Option<&'n crate::script::shape::Native> {
-    natives.iter().find(|native| native.name().split_once('.').is_some_and(|(_, method)| method == name))
+/// Methods of handles that other values have as well.
+const OF_OTHERS: [&str; 1] = ["get"];
+
+/// The method of that name of `handle`; of any, if it is not known which it is called on.
+fn method_of<'n>(natives: &'n [Native], name: &str, handle: Option<&str>) -> Option<&'n Native> {
+    let named = |native: &&Native| native.name().split_once('.').is_some_and(|(_, method)| method == name);
+    let mut all = natives.iter().filter(named);
+    match handle {
+        Some(handle) => all.find(|native| native.name().split_once('.').is_some_and(|(of, _)| of == handle)),
+        None if OF_OTHERS.contains(&name) => None,
+        // Hosts are behind clusters, and are what most scripts have.
+        None => all.next_back(),
+    }
 }
 
 fn curried(function: &Value, args: &[Value]) -> Value {

@@ -76,6 +76,10 @@ impl<'p> Flow<'p, '_> {
         if called.native.class == Class::Flow || called.native.kept() {
             return self.flow(called, &keys);
         }
+        let handle = called.native.signatures.iter().find_map(|how| match &how.result {
+            Some(Type::Handle(name)) => Some(name.clone()),
+            _ => None,
+        });
         match called.class(&keys) {
             Some(Class::Read) => {
                 self.met.live += 1;
@@ -87,7 +91,7 @@ impl<'p> Flow<'p, '_> {
                 self.change(called);
                 Value::default()
             }
-            _ => plain,
+            _ => Value { handle, ..plain },
         }
     }
 

@@ -90,6 +90,8 @@ pub(in crate::script::check) struct Value {
     pub(in crate::script::check) keys: Option<Keys>,
     /// It is a text or another constant that is written out.
     pub(in crate::script::check) literal: Option<Literal>,
+    /// It is a handle of this name: `host`.
+    pub(in crate::script::check) handle: Option<String>,
 }
 
 impl Value {
@@ -114,7 +116,7 @@ impl Value {
                 self.closures.push(closure.clone());
             }
         }
-        (self.params, self.keys, self.literal) = (false, None, None);
+        (self.params, self.keys, self.literal, self.handle) = (false, None, None, None);
         self
     }
 
@@ -128,7 +130,8 @@ impl Value {
             (Some(own), Some(others)) => Some(own.or(others)),
             _ => None,
         };
-        Self { params, keys, ..self.mixed(other) }
+        let handle = self.handle.clone().filter(|own| other.handle.as_ref() == Some(own));
+        Self { params, keys, handle, ..self.mixed(other) }
     }
 
     /// What it is as an option or argument.
