@@ -159,7 +159,7 @@ fn wait(mut child: Child, limit: Duration, cancel: &Cancel) -> Result<bool, Stop
             child.wait().ok();
             return Err(stopped);
         }
-        pause = (pause * 2).min(Duration::from_millis(50));
+        pause = (pause * 2).min(Duration::from_millis(5));
     }
 }
 
