@@ -9,12 +9,45 @@ use rustix::io::Errno;
 
 use super::data::Mover;
 use super::end::End;
+use super::error::Error;
+use super::names::split;
 use super::sys::{self, Kind, Meta};
+use super::undo::Undoing;
 
 /// Whether nobody but `us` may make an entry in a directory. Where an ACL gives somebody the right, the group's bits say
 /// so.
 pub(super) fn is_ours_alone(dir: &Meta, us: u32) -> bool {
     dir.uid == us && dir.mode & 0o022 == 0
+}
+
+impl Undoing<'_> {
+    /// Whether a directory was empty when it came into the hands of the run, and only we may make entries in it.
+    pub(super) fn vouches(&self, dir: &[u8]) -> Result<bool, Error> {
+        let Some(here) = self.here() else { return Ok(false) };
+        let meta = sys::stat_fd(here).map_err(Error::io("stat", dir))?;
+        if !is_ours_alone(&meta, rustix::process::geteuid().as_raw()) {
+            return Ok(false);
+        }
+        if dir.is_empty() {
+            return self.ledger.began_empty();
+        }
+        let (parent, name) = split(dir);
+        let records = self.ledger.load(parent, |found| found == name)?;
+        let made = records.made.get(name).is_some_and(|made| (made.kind, made.ino) == (Kind::Dir, meta.ino));
+        Ok(made || records.intents.contains(name))
+    }
+
+    /// Whether an entry holds nothing but the beginning of what the source has.
+    pub(super) fn is_begun(&mut self, dir: &[u8], name: &CStr, meta: &Meta, path: &[u8]) -> Result<bool, Error> {
+        if self.ledger.big(path)?.is_some_and(|big| big.ino == meta.ino) {
+            return Ok(true);
+        }
+        let source = self.source_dir(dir);
+        Ok(match (&source, self.at.as_ref().and_then(|(_, fd)| fd.as_ref())) {
+            (Some(from), Some(to)) => is_remnant(&mut self.mover, from.lend(), to.as_fd(), name, meta),
+            _ => false,
+        })
+    }
 }
 
 /// Whether `name` in `to` is an unfinished copy of `name` in `from`: a file that is a prefix of the source's, holes

@@ -22,7 +22,6 @@ use super::identity::{self, RootId, open_root};
 use super::ledger::{self, BACKUP, IMAGE, INTENT, Image, Ledger, MADE, Made, REPLACING};
 use super::listing::Buffer;
 use super::names::{join, split, walk};
-use super::remnant::{is_ours_alone, is_remnant};
 use super::report::{NAMED, Undone};
 use super::sys::{self, Kind, Meta, Target};
 use super::trouble::{Trouble, say};
@@ -135,7 +134,7 @@ pub(super) struct Undoing<'a> {
     /// Directories the run made that were not empty.
     pub(super) held: HashSet<Vec<u8>>,
     pub(super) report: Undone,
-    mover: Mover,
+    pub(super) mover: Mover,
     pub(super) buffer: Buffer,
     scratch: Vec<u8>,
 }
@@ -202,7 +201,7 @@ impl Undoing<'_> {
         exists
     }
 
-    fn here(&self) -> Option<BorrowedFd<'_>> {
+    pub(super) fn here(&self) -> Option<BorrowedFd<'_>> {
         self.at.as_ref().and_then(|(_, fd)| fd.as_ref()).map(AsFd::as_fd)
     }
 
@@ -305,34 +304,6 @@ impl Undoing<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Whether a directory was empty when it came into the hands of the run, and only we may make entries in it.
-    fn vouches(&self, dir: &[u8]) -> Result<bool, Error> {
-        let Some(here) = self.here() else { return Ok(false) };
-        let meta = sys::stat_fd(here).map_err(Error::io("stat", dir))?;
-        if !is_ours_alone(&meta, rustix::process::geteuid().as_raw()) {
-            return Ok(false);
-        }
-        if dir.is_empty() {
-            return self.ledger.began_empty();
-        }
-        let (parent, name) = split(dir);
-        let records = self.ledger.load(parent, |found| found == name)?;
-        let made = records.made.get(name).is_some_and(|made| (made.kind, made.ino) == (Kind::Dir, meta.ino));
-        Ok(made || records.intents.contains(name))
-    }
-
-    /// Whether an entry holds nothing but the beginning of what the source has.
-    fn is_begun(&mut self, dir: &[u8], name: &CStr, meta: &Meta, path: &[u8]) -> Result<bool, Error> {
-        if self.ledger.big(path)?.is_some_and(|big| big.ino == meta.ino) {
-            return Ok(true);
-        }
-        let source = self.source_dir(dir);
-        Ok(match (&source, self.at.as_ref().and_then(|(_, fd)| fd.as_ref())) {
-            (Some(from), Some(to)) => is_remnant(&mut self.mover, from.lend(), to.as_fd(), name, meta),
-            _ => false,
-        })
     }
 
     /// What took the place of something else and was never recorded as made.

@@ -32,7 +32,7 @@ fn a_wait_goes_on_when_the_server_is_back() {
     let Some(cluster) = Cluster::alone() else { return };
     let space = cluster.namespace();
     let opts =
-        format!(r#"kubeconfig: "{}", namespace: "{}", timeout: "2s""#, cluster.kubeconfig().display(), space.name());
+        format!(r#"kubeconfig: "{}", namespace: "{}", timeout: "10s""#, cluster.kubeconfig().display(), space.name());
     let call = with(
         &opts,
         r#"k.get("cm/kube-root-ca.crt"); step("begun", || host::local().write("begun", ""));
@@ -43,7 +43,7 @@ fn a_wait_goes_on_when_the_server_is_back() {
     until("the first read", Duration::from_secs(60), || begun.exists());
     cluster.freeze(Piece::ApiServer);
     // Longer than a request may take.
-    std::thread::sleep(Duration::from_secs(5));
+    std::thread::sleep(Duration::from_secs(15));
     cluster.thaw(Piece::ApiServer);
     space.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: late}\n");
     let ran = running.wait();
