@@ -75,16 +75,18 @@ fn an_agent_for_another_processor_is_not_sent() {
     let ran = run(&call(&server, &hosts, &body)).stderr_has("riscv64").stderr_has("degraded").run();
     assert_eq!(result(&ran)["degraded"].as_array().unwrap().len(), 1, "{}", ran.stdout);
     assert!(!ran.stderr.contains("decamp-agent runs there") && target.holds() == held, "{}", ran.stderr);
-    // A tree is refused, with what can be done.
+    // A tree that is moved is refused, with what can be done; one that is copied by hand is copied by rsync.
     let pair = Pair::new();
     write(pair.src.join("x"), "x");
     let there = format!("ssh://peer{}", pair.dst.display());
     let by_hand = Decamp::new().env("XDG_RUNTIME_DIR", server.dir());
     let src = pair.src.display().to_string();
     let with = |words: &[&str]| by_hand.again().args(words).arg("--ssh-config").arg(server.config());
-    for call in [with(&["copy", &src, &there]), with(&["run", "move-tree", "--source", &src, "--dest", &there])] {
+    for call in [with(&["compare", &src, &there]), with(&["run", "move-tree", "--source", &src, "--dest", &there])] {
         call.status(1).stderr_has("riscv64").stderr_has("rsync -aHAXS").run();
     }
     assert_eq!(std::fs::read_dir(&pair.dst).unwrap().count(), 0);
+    with(&["copy", &src, &there]).stderr_has("riscv64").stderr_has("degraded").run();
+    assert_eq!(std::fs::read(pair.dst.join("x")).unwrap(), b"x");
     nothing_left(&server);
 }
