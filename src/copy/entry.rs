@@ -107,8 +107,18 @@ impl Hand<'_> {
             return Ok(true);
         }
         let ledger = &self.pass.ledger;
+        if ledger.is_untouched(right.id(), right, made)? {
+            return Ok(true);
+        }
         // This run died while it changed the number of names: how far that got is not known.
-        Ok(ledger.is_untouched(right.id(), right, made)? || right.nlink > 1 && ledger.unlinking(right.id())?.is_some())
+        if right.nlink > 1 && ledger.unlinking(right.id())?.is_some() {
+            return Ok(true);
+        }
+        // Another worker may have changed that number since this name was looked at, or was asked about.
+        let now = here.right.map_or(Ok(None), |to| sys::present(sys::look_at(to, name)));
+        let now = now.map_err(Error::io("stat", &here.dir.path_of(name.to_bytes())))?;
+        let Some(now) = now.filter(|now| now.id() == right.id()) else { return Ok(false) };
+        Ok(ledger.is_untouched(now.id(), &now, made)? || self.pass.is_touched(now.id()))
     }
 
     /// Whether the run made it, or had begun to when it died: as far as that is known without the source.
