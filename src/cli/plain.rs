@@ -103,9 +103,10 @@ pub(crate) fn tree(
         return Err(missing(error.because(said)));
     }
     let shell = host.shell(work.cancel)?;
-    let call = |dry: bool| Call { src, dst, shell: shell.words(), options, dry }.run(work);
+    let call = |dry: bool, most| Call { src, dst, shell: shell.words(), options, dry, most }.run(work);
+    let mut most = None;
     if options.delete {
-        let planned = call(true)?;
+        let planned = call(true, None)?;
         let limit = options.max_delete.limit(planned.dest_entries);
         if planned.listed.entries() <= 1 && planned.deleted > 0 && !options.accept.contains(&Loss::EmptySource) {
             return Err(copy::Error::EmptySource { src: src.text(), dst: dst.text() }.into());
@@ -117,8 +118,39 @@ pub(crate) fn tree(
         if options.dry_run {
             return Ok((planned, name.clone()));
         }
+        // The source may be another by then, such as one that was unmounted.
+        most = Some(planned.deleted);
     }
-    Ok((call(options.dry_run)?, name.clone()))
+    let report = call(options.dry_run, most)?;
+    if !options.dry_run {
+        settle(dst, work)?;
+    }
+    Ok((report, name.clone()))
+}
+
+/// Waits until what was written is on the disk.
+fn settle(dst: &Side, work: &Work<'_>) -> Result<(), Error> {
+    work.progress.event(Event::Phase("sync"));
+    let unsynced = |said: String| {
+        Error::new(Kind::Io, format!("cannot sync `{}`: it is not known what of the copy would survive", dst.text()))
+            .because(said)
+            .hint("look at the storage there, then run the same command again")
+    };
+    match dst {
+        Side::Here(path) => {
+            let root = std::fs::File::open(path).map_err(|error| unsynced(error.to_string()))?;
+            rustix::fs::syncfs(&root).map_err(|errno| unsynced(errno.to_string()))
+        }
+        Side::There { host, .. } => {
+            let sync = ssh::Call { argv: vec!["sync".into()], ..ssh::Call::default() };
+            let ended = host.exec(&sync, work.cancel)?;
+            if ended.code == Some(0) {
+                Ok(())
+            } else {
+                Err(unsynced(String::from_utf8_lossy(&ended.stderr).into_owned()))
+            }
+        }
+    }
 }
 
 /// One call of rsync.
@@ -128,6 +160,8 @@ struct Call<'a> {
     shell: &'a str,
     options: &'a Options,
     dry: bool,
+    /// So many entries may be deleted.
+    most: Option<u64>,
 }
 
 impl Call<'_> {
@@ -156,10 +190,21 @@ impl Call<'_> {
         words.extend(flags.iter().filter(|(wanted, _)| *wanted).map(|(_, flag)| OsString::from(flag)));
         if let Foreign::Backup(dir) = &options.foreign {
             words.push("--backup".into());
+            // To rsync, a relative one lies in the destination.
+            let dir = match self.dst {
+                Side::Here(_) => std::path::absolute(dir).map_err(failed)?,
+                Side::There { .. } if dir.is_absolute() => dir.clone(),
+                Side::There { .. } => {
+                    let dir = crate::units::path_text(dir.as_os_str().as_bytes());
+                    return Err(Error::new(Kind::Invalid, format!("the backup directory `{dir}` is relative"))
+                        .hint("on another machine it is named by its whole path"));
+                }
+            };
             let mut word = OsString::from("--backup-dir=");
             word.push(dir);
             words.push(word);
         }
+        words.extend(self.most.map(|most| format!("--max-delete={most}").into()));
         if let Some(rate) = options.rate.limit() {
             words.push(format!("--bwlimit={}", (rate.0 / 1024).max(1)).into());
         }
@@ -205,10 +250,13 @@ impl Call<'_> {
                 Ok(report)
             }
             code => {
+                // Of sockets and streams, a time that was up, and of ssh itself.
+                let lost = matches!(code, Some(10 | 12 | 30 | 35 | 255));
+                let kind = if lost { Kind::Unreachable } else { Kind::RemoteFailed };
                 let code = code.map_or_else(|| "a signal".to_owned(), |code| format!("status {code}"));
                 let said = said.join("\n");
                 let tail = said.char_indices().rev().nth(SAID).map_or(0, |(at, _)| at);
-                Err(Error::new(Kind::RemoteFailed, format!("rsync ended with {code}"))
+                Err(Error::new(kind, format!("rsync ended with {code}"))
                     .because(said[tail..].to_owned())
                     .hint("what it copied stays; what one side cannot hold may be given up: --accept xattr,acl,…"))
             }

@@ -76,6 +76,15 @@ fn what_is_left_out_and_what_cannot_be_read_is_told() {
     with(&["copy", &src, &dst, "--exclude", "*.tmp", "--exclude", "/gone"]).run();
     let left = crate::copy::kit::sh(&pair.dst, "find . -type f");
     assert_eq!(left, "./keep/a\n");
+    // A relative directory for backups is not one in the destination.
+    write(pair.src.join("keep/a"), "newer");
+    with(&["copy", &src, &dst, "--exclude", "*.tmp", "--exclude", "/gone", "--backup-dir", "kept"]).run();
+    assert_eq!(crate::copy::kit::sh(&pair.dst, "find . -type f; cat keep/a"), "./keep/a\nnewer");
+    let far = there(&pair.dst);
+    with(&["copy", &pair.src.display().to_string(), &far, "--backup-dir", "kept"])
+        .status(2)
+        .stderr_has("whole path")
+        .run();
     // An empty source is not believed.
     let empty = Pair::new();
     with(&["copy", &there(&empty.src), &dst, "--delete", "--max-delete", "100%"]).status(2).stderr_has("empty").run();
